@@ -26,6 +26,7 @@ from physinv.config.suggest import did_you_mean
 from physinv.data.imports.beside_fields import numbers_beside, without_static
 from physinv.data.imports.columns import by_name, in_words, is_table, named_by, other_units, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
+from physinv.data.observed.shapes import by_shape, without_ones
 from physinv.data.regrid import counted, in_order, positions_of, regrid, space_of
 from physinv.data.sources.roles import names_of, word_of
 from physinv.processes.layout import StateLayout
@@ -89,7 +90,7 @@ def final_states(values: States, layout: StateLayout, *, source: str = "array") 
     """
     check_instance(layout, StateLayout, "layout", "give that of the process, such as process.layout")
     x = as_tensor(values, "values").detach().cpu().double().numpy()
-    return _checked(_by_shape(x, layout, source), layout, source)
+    return _checked(by_shape(x, layout, source), layout, source)
 
 
 def read_final_states(
@@ -140,7 +141,7 @@ def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
     from physinv.data.sources.read import open_source
     from physinv.data.sources.valid_range import valid
 
-    source = in_words(valid(open_source(path)))
+    source = in_words(valid(open_source(path)), {*layout.names, *layout.axes, *told[-1]})
     numbers, absent = numbers_beside(source, layout), [n for n in layout.static if n not in source.variables]
     if not numbers and not (layout.space and absent):
         return _read(source, path, layout, *told)
@@ -188,7 +189,7 @@ def _read(
         source = by_name(source, known, names, path, units, notes)
         x, called, coordinates = table_of(source, layout)
         if not coordinates:
-            x, called = _by_shape(x, layout, str(path)), list(layout.names)
+            x, called = by_shape(x, layout, str(path)), list(layout.names)
         if layout.space:
             x = _channels(path, x, list(names) or called, layout, notes)
             x, changed = regrid(x, coordinates, layout, str(path))
@@ -199,9 +200,10 @@ def _read(
     chosen: str | list[str] | None = variable
     if variable is None and not names and set(known or layout.names) <= set(source.data_vars):
         chosen = list(known or layout.names)
-    found = states_of(source, chosen, dims)
+    found = without_ones(states_of(source, chosen, dims), layout)
     _check_final_time(path, source, {*layout.names, *map(str, found.variables)}, horizon)
-    found = _at_the_end(path, found, horizon)
+    if dims is None or "time" in found.dims:  # else the user says that it is no time
+        found = _at_the_end(path, found, horizon)
     if not layout.space:
         found = by_name(found, known, names, path, units, notes)
         return _checked(_vectors(path, found, layout, beside), layout, str(path), tuple(notes))
@@ -214,7 +216,14 @@ def _read(
         coordinates = positions_of(source, found, dict(zip(layout.axes, spaces, strict=True)))
         values = [_unnamed(path, found[name], spaces, coordinates, layout, len(given) == 1) for name in given]
         x = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
-        called = named if names or x.shape[1] == len(given) else list(layout.names)
+        called = named
+        if x.shape[1] != len(given):  # an array of all channels, or several
+            alike = x.shape[1] == len(layout.names) and not names
+            called = (
+                list(layout.names)
+                if alike
+                else [f"{name}_{i}" for name, v in zip(named, values, strict=True) for i in range(v.shape[1])]
+            )
     else:
         found, renamed = counted(found, [str(d) for d in found[given[0]].dims], layout)
         notes += renamed
@@ -225,8 +234,14 @@ def _read(
         coordinates = {ours: np.asarray(found[a].values, dtype=float) for ours, a in pairs if a in found.coords}
     x = _channels(path, x, called, layout, notes)
     notes += other_units(path, found, zip(called, given, strict=False), units)
-    x, changed = regrid(x, coordinates, layout, str(path))
+    x, changed = regrid(x, coordinates, layout, str(path), units=_of_axes(found, layout, units))
     return _checked(x, layout, str(path), (*notes, *changed))
+
+
+def _of_axes(found: xarray.Dataset, layout: StateLayout, units: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Units of positions that are others than in the training data, by axis: those of the file, and of the run."""
+    told = {a: str(found[a].attrs.get("units", "")) for a in layout.axes if a in found.coords}
+    return {a: (unit, units[a]) for a, unit in told.items() if unit and units.get(a, unit) != unit}
 
 
 def _check_final_time(path: Path, source: xarray.Dataset, known: Set[str], horizon: float) -> None:
@@ -271,7 +286,7 @@ def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout, beside: Bes
     if len(arrays) > 1:
         held = ", ".join(map(str, found.data_vars))
         raise ValueError(f"{path} holds {held}, the run needs states {joined(layout.shape)}; choose by `--variable`.")
-    return _by_shape(arrays[0], layout, str(path))
+    return by_shape(arrays[0], layout, str(path))
 
 
 def _axes(path: Path, variable: xarray.DataArray, layout: StateLayout) -> list[str]:
@@ -303,7 +318,7 @@ def _unnamed(
 ) -> NDArray[np.float64]:
     """An array with axes without names, as ``(sample, channel, *space)``."""
     if not set(spaces) <= set(variable.dims):
-        return _by_shape(np.asarray(variable.values, dtype=float), layout, str(path))
+        return by_shape(np.asarray(variable.values, dtype=float), layout, str(path))
     values = np.asarray(variable.transpose(..., *spaces).values, dtype=float)
 
     # One of several variables is one channel; an axis with positions may have any number of points.
@@ -311,27 +326,7 @@ def _unnamed(
     if not alone and values.ndim <= len(spaces) + 1:
         return values.reshape(-1, 1, *space)
     grid = (n if a in positions else m for a, n, m in zip(layout.axes, space, layout.shape[1:], strict=True))
-    return _by_shape(values, layout, str(path), (layout.shape[0], *grid))
-
-
-def _by_shape(
-    x: NDArray[np.float64], layout: StateLayout, source: str, shape: tuple[int, ...] = ()
-) -> NDArray[np.float64]:
-    """States ``(n, *state)`` from an array of that shape, of one state, or of one channel without its axis."""
-    shape = shape or layout.shape
-    if x.shape[1:] == shape:
-        return x
-    if x.shape == shape:
-        return x[None]
-    if layout.space and shape[0] == 1:
-        if x.shape[1:] == shape[1:]:
-            return x[:, None]
-        if x.shape == shape[1:]:
-            return x[None, None]
-    raise ValueError(
-        f"{source} must hold states of shape {joined(shape)}, one or many, got an array {x.shape}; "
-        "for another grid give a file with coordinates."
-    )
+    return by_shape(values, layout, str(path), (layout.shape[0], *grid))
 
 
 def _channels(

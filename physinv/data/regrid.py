@@ -30,6 +30,7 @@ def regrid(
     source: str = "the observation",
     *,
     wanted_by: str = "the run",
+    units: Mapping[str, tuple[str, str]] | None = None,
 ) -> tuple[Float[np.ndarray, "n channels *grid"], list[str]]:
     """Return fields at the grid points of a layout.
 
@@ -42,13 +43,14 @@ def regrid(
         layout: Layout with the grid that is wanted.
         source: Where the fields come from, for messages.
         wanted_by: Whose grid it is, for messages.
+        units: Units of positions that ``source`` gives in another unit than the layout, by axis: theirs and ours.
 
     Returns:
         The fields, and a sentence about each axis that was changed.
 
     Raises:
         ValueError: If a grid without positions has another number of points, or positions do not cover those of the
-            layout.
+            layout, or are others in another unit.
 
     Example:
         >>> from physinv.processes.layout import FieldLayout
@@ -78,6 +80,11 @@ def regrid(
             x = np.flip(x, place)
             notes.append(f"{source}: {axis} runs the other way in the file, and was turned.")
             continue
+        if axis in (units or {}):
+            theirs, ours = (units or {})[axis]
+            raise ValueError(
+                f"{axis} of {source} is in {theirs}, that of {wanted_by} in {ours}; convert its positions."
+            )
         x, between = _interpolated(np.moveaxis(x, place, -1), have, target, _wraps(layout, i), axis, source, wanted_by)
         x = np.moveaxis(x, -1, place)
         if between or n != len(target):
@@ -154,9 +161,9 @@ def _interpolated(
     order = np.argsort(have)
     have, x = have[order], x[..., order]
     first, last, half = have[0], have[-1], _spacing(have) / 2
-    if periodic:
-        period = _spacing(target) * len(target)
-        own = _spacing(have) * len(have)
+    period, own = _spacing(target) * len(target), _spacing(have) * len(have)
+    inside = first - half * _SAME <= target.min() and target.max() <= last + half * _SAME
+    if periodic and not (inside and np.ptp(target) <= last - first < period):  # else no point lies across the ends
         if abs(own - period) > _PERIOD * _spacing(have) and not _closed(x, last - first, period):
             raise ValueError(
                 f"{axis} of {source} has the period {own:g} ({len(have)} points from {first:g} to {last:g}), "
@@ -165,7 +172,7 @@ def _interpolated(
         have = np.concatenate([have - period, have, have + period])
         x = np.concatenate([x, x, x], axis=-1)
         target = first + np.mod(target - first, period)
-    elif target.min() < first - half * (1 + _SAME) or target.max() > last + half * (1 + _SAME):
+    elif not periodic and (target.min() < first - half * (1 + _SAME) or target.max() > last + half * (1 + _SAME)):
         raise ValueError(
             f"{axis} of {source} covers {first:g} to {last:g}, the grid of {wanted_by} {target.min():g} to "
             f"{target.max():g}; give a field that covers it."

@@ -5,14 +5,14 @@ from __future__ import annotations
 __all__ = ["by_name", "in_order_of", "in_words", "is_table", "named_by", "other_units", "table_of"]
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from physinv.data.sources.roles import word_of
+from physinv.data.sources.roles import name_and_unit, word_of
 from physinv.processes.layout import StateLayout
 
 
@@ -135,14 +135,23 @@ def other_units(path: Path, found: xr.Dataset, pairs: Iterable[tuple[str, str]],
     ]
 
 
-def in_words(source: xr.Dataset) -> xr.Dataset:
+def in_words(source: xr.Dataset, known: Set[str]) -> xr.Dataset:
     """Return a table with the names that an import gives its columns; any other dataset as it is.
 
     Args:
         source: The opened file.
+        known: Names of the numbers and axes of the process: a column has one of them also with a unit behind it, and is
+            no time then, as a temperature ``T``.
     """
-    words = {str(name): word_of(str(name)) for name in source.data_vars}
-    if source.attrs.get("family") != "csv" or len(set(words.values())) < len(words):
+    if source.attrs.get("family") != "csv":
+        return source
+    if (line := str(next(iter(source.dims)))) in known and len(source.sizes) == 1 and line in source.variables:
+        source = source.drop_indexes(line).rename_dims({line: "axis_0"}).reset_coords(line)
+    words = {}
+    for name in map(str, source.data_vars):
+        bare = word_of(name_and_unit(name)[0])
+        words[name] = bare if word_of(name) not in known and bare in known else word_of(name)
+    if len(set(words.values())) < len(words):
         return source
     return source.rename({name: word for name, word in words.items() if name != word and word not in source.variables})
 
@@ -170,9 +179,21 @@ def table_of(
 
     Returns:
         States, names of channels, and positions by axis; without positions the names are those of the columns.
+
+    Raises:
+        ValueError: If there are no columns of numbers, or one beside words that say what its numbers are.
     """
     plain = source.variables  # data_vars would look through all columns for each of them
-    columns = {str(name): np.asarray(plain[name].values, dtype=float) for name in source.data_vars}
+    numbers = [str(name) for name in source.data_vars if plain[name].dtype.kind in "biuf"]
+    if not numbers:
+        raise ValueError(f"{source.attrs['path']} holds no column of numbers; write a state in each row.")
+    words = [str(name) for name in source.data_vars if plain[name].dtype.kind in "OSUT"]
+    if words and len(numbers) == 1 < layout.shape[-1]:
+        raise ValueError(
+            f"{source.attrs['path']} has a row for each number of a state, `{numbers[0]}` beside `{words[0]}`; write a "
+            "column for each, with its name in the first line."
+        )
+    columns = {name: np.asarray(plain[name].values, dtype=float) for name in numbers}
     axis = layout.axes[0]
     if len(layout.space) == 1 and axis in columns and len(columns) > 1:
         positions = {axis: columns.pop(axis)}
