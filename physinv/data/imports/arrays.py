@@ -156,6 +156,8 @@ def to_xarray(data: TrajectoryDataset) -> xr.Dataset:
         else:
             out[name] = (dims, values, _units(config.get("units", {}).get(name)))
     found = xr.Dataset(out, coords)
+    if layout.space and layout.static:
+        found.attrs["fields"] = list(out)  # also those that do not change in time
     valid = getattr(layout, "valid", None)
     return found if valid is None else found.where(xr.DataArray(valid.numpy(), dims=layout.space))
 

@@ -24,7 +24,7 @@ from physinv.data.imports.recording import Recording
 from physinv.data.imports.splits import BY_TIME, Pick, split_up, window_of
 from physinv.data.plan import CHUNK_BYTES, SPLITS
 from physinv.data.sources.read import FAMILIES, open_source
-from physinv.data.sources.roles import names_of
+from physinv.data.sources.roles import names_of, word_of
 from physinv.data.sources.states import states_of
 from physinv.data.sources.valid_range import opened
 from physinv.processes.layout import FieldLayout, StateLayout, layout_from
@@ -225,7 +225,7 @@ def _opened(source: Path | str | xr.Dataset) -> xr.Dataset:
 def _recording(source: xr.Dataset, dims: list[str], choices: Choices) -> Recording:
     c, beside, path = choices, names_of(choices.context), str(source.attrs.get("path", "the dataset"))
     context = context_of(source, beside, c.times) if beside else {}
-    left = source.drop_vars([name for name in beside if name in source.data_vars])
+    left = source.drop_vars([name for name in source.data_vars if {str(name), word_of(str(name))} & set(beside)])
     left, particles = beside_particles(left, dims, c.box, path)
     states = states_of(left, c.variable, dims, times=c.times, positions=c.positions, boundary=c.boundary)
     recording = Recording(states, context, particles)
@@ -252,5 +252,10 @@ def _agreeing(recordings: Sequence[Recording], *, same_times: bool) -> Recording
             a, b = getattr(first, what), getattr(other, what)
             if not (np.array_equal(a, b) if what == "times" else a == b):
                 name = "parameters" if what == "constants" else what
-                raise ValueError(f"{other.path} and {first.path} differ in their {name}; import one system at a time.")
+                remedy = (
+                    "cut them to windows of one length with `--window`, such as `--window 5`"
+                    if what == "times"
+                    else ("import one system at a time")
+                )
+                raise ValueError(f"{other.path} and {first.path} differ in their {name}; {remedy}.")
     return first

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from physinv.data.imports.particles import Beside, in_cube, side_of
 from physinv.data.imports.windows import GAP
 from physinv.data.sources.build import is_line
+from physinv.data.sources.clock import disorder
 from physinv.data.sources.roles import role_of, word_of
 from physinv.data.sources.states import state_array
 from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
@@ -252,12 +253,13 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
     lengths = " x ".join(str(n) for n in a.shape)
     if unnamed := [str(d) for d in a.dims if re.match(r"axis_\d", str(d))]:
         which = "its axes" if len(unnamed) == a.ndim else f"its axes {', '.join(_ordinal(a, d) for d in unnamed)}"
+        if a.ndim == 1:
+            _refuse_disorder(states, path)
         if unfit := states.attrs["unfit"]:
             raise ValueError(
                 f"{'; '.join(unfit)}; correct the file, or name the axes with `--dims` and give `{_remedy(unfit)}`."
             )
         if a.ndim == 1:  # columns of a table
-            _refuse_disorder(states, path)
             lines = [str(n) for n, v in states.data_vars.items() if v.ndim == 1 and is_line(v.variable)]
             such = f', such as `--times "{lines[0]}"`' if lines else ""
             raise ValueError(
@@ -285,11 +287,9 @@ def _refuse_disorder(states: xr.Dataset, path: str) -> None:
     for name in states.data_vars:
         v = states[name].values
         if role_of(str(name)) == "time" and v.ndim == 1 and v.dtype.kind in "iufM" and not is_line(v):
-            row = int((v[1:] <= v[:-1]).argmax()) + 1
             raise ValueError(
-                f"`{name}` of {path} must increase from row to row, and row {row + 1} holds {v[row]} after "
-                f"{v[row - 1]}; sort the rows, make one of all that belongs to a time, or say the times with "
-                f"`--times`.{_pairs_of_columns(states)}"
+                f"`{name}` of {path} must increase from row to row, and {disorder(v)}; sort the rows, make one of all "
+                f"that belongs to a time, or say the times with `--times`.{_pairs_of_columns(states)}"
             )
 
 

@@ -159,7 +159,7 @@ def common_grid(
         step = float(np.median(np.diff(windows[0][0])))
         raise ValueError(
             f"the stored times are uneven, so that windows differ in theirs by up to {error.max():.3g}{unit}; "
-            f"interpolate with `--resample`, for example {step:.2g}."
+            f"interpolate with `--resample`, for example {step:.6g}."
         )
     notes = []
     grid = relative[kept].mean(axis=0)
@@ -172,7 +172,7 @@ def common_grid(
         left = [place for place, keep in zip(windows, kept.tolist(), strict=True) if not keep]
         longest = [float(np.diff(times[start : start + window.span]).max()) for times, start in left]
         uneven = min(longest) <= GAP * step
-        more = f"; `--resample {step:.3g}` interpolates to even times and leaves out gaps only" if uneven else ""
+        more = f"; `--resample {step:.6g}` interpolates to even times and leaves out gaps only" if uneven else ""
         notes.append(f"{len(left)} of {len(windows)} windows left out: they lie across gaps or uneven times{more}")
     return grid, kept.tolist(), notes
 

@@ -168,3 +168,14 @@ def test_arrays_of_other_kinds_hold_the_same_numbers():
     expected = pi.TrajectoryDataset.from_arrays(x, **where).trajectories()
     for same in (np.ma.masked_greater(x, 1e9), x.astype("i2"), torch.from_numpy(x).bfloat16()):
         assert torch.equal(pi.TrajectoryDataset.from_arrays(same, **where).trajectories(), expected)
+
+
+def test_static_channels_of_fields_come_back_from_xarray():
+    """A known number of each trajectory is a channel that does not change, also after a way through xarray."""
+    u, nu = np.random.default_rng(0).normal(size=(4, 3, 8)).astype("f4"), np.arange(1.0, 5.0)
+    data = xr.Dataset({"u": (("run", "time", "x"), u)}, {"time": range(3), "x": range(8), "nu": ("run", nu)})
+    there = pi.TrajectoryDataset.from_xarray(data)
+    back = pi.TrajectoryDataset.from_xarray(there.to_xarray())
+    assert back.layout.static == there.layout.static == ("nu",)
+    assert torch.equal(back.trajectories(), there.trajectories())
+    assert torch.equal(there.trajectories()[:, 0, 1, 0], torch.arange(1.0, 5.0))

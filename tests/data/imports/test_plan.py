@@ -133,14 +133,14 @@ def test_a_dry_run_says_what_float32_rounds(tmp_path, capsys):
 def test_a_column_of_times_with_another_name_is_suggested_and_no_state(tmp_path):
     """Spaces and letters of any language: the line can be copied, and the column that it names is not reconstructed."""
     rows = [f"{1_600_000_000 + 60 * i},{20 + i % 7},{i % 5}" for i in range(200)]
-    (tmp_path / "log.csv").write_text("\n".join(["Zeit (s),T außen,état", *rows]), "utf-8")
+    (tmp_path / "log.csv").write_text("\n".join(["Uhr (s),T außen,état", *rows]), "utf-8")
     with pytest.raises(
         ValueError, match=re.escape("its 200 rows were taken; name the column of times with `--times`, ")
     ):
         plan_import([tmp_path / "log.csv"], Choices(window=5))
-    with pytest.raises(ValueError, match=re.escape('such as `--times "Zeit (s)"`, or give a step')):
+    with pytest.raises(ValueError, match=re.escape('such as `--times "Uhr (s)"`, or give a step')):
         plan_import([tmp_path / "log.csv"], Choices(window=5))
-    plan = plan_import([tmp_path / "log.csv"], Choices(window=5, times="Zeit (s)"))
+    plan = plan_import([tmp_path / "log.csv"], Choices(window=5, times="Uhr (s)"))
     assert plan.config["components"] == ["T_außen", "état"]
     assert plan.recorded.times.tolist() == [0, 60, 120, 180, 240]
     (tmp_path / "bare.csv").write_text("\n".join(["a,b", *(f"{i % 3},{i % 4}" for i in range(50))]))

@@ -121,10 +121,12 @@ def test_a_dry_run_refuses_the_values_that_the_import_refuses(bad, expected, tmp
             look()
 
 
-def test_a_row_for_each_sensor_and_time_is_no_recording(tmp_path):
-    """A long table, as pandas melts one: its rows in their order are no states."""
+def test_two_rows_of_a_sensor_at_a_time_are_no_recording(tmp_path):
+    """A long table, as pandas melts one, with a sensor twice: its rows in their order are no states."""
     rows = [f"2020-01-{d:02d},{name},{d + i}" for d in range(1, 20) for i, name in enumerate(("north", "south"))]
-    (tmp_path / "long.csv").write_text("\n".join(["date,station,temp", *rows]))
+    (tmp_path / "long.csv").write_text("\n".join(["date,station,temp", *rows, "2020-01-03,north,7"]))
+    with pytest.raises(ValueError, match="row 2 holds 2020-01-01T00:00:00 after 2020-01-01T00:00:00"):
+        plan_import([tmp_path / "long.csv"], Choices(window=3))
     with pytest.raises(ValueError, match=r"some repeat; make one row of all that belongs to a time"):
         plan_import([tmp_path / "long.csv"], Choices(dims="time", window=3))
 
