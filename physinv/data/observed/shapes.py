@@ -55,7 +55,7 @@ def by_shape(
 
 
 def without_ones(found: xr.Dataset, layout: StateLayout) -> xr.Dataset:
-    """Leave out axes of one point without a name, beside which a field has all its axes, as MATLAB stores a line.
+    """Leave out last axes of one point without a name, beside which a field has all its axes: a line of MATLAB.
 
     Args:
         found: Variables of a file.
@@ -66,12 +66,11 @@ def without_ones(found: xr.Dataset, layout: StateLayout) -> xr.Dataset:
     """
     if not layout.space or 1 in layout.shape[1:]:
         return found
-    ones = [d for d, n in found.sizes.items() if n == 1 and is_unnamed(str(d))]
-    return (
-        found.isel(dict.fromkeys(ones, 0))
-        if all(sum(d not in ones for d in v.dims) >= len(layout.axes) for v in found.data_vars.values())
-        else found
-    )
+    variables = found.data_vars.values()
+    longer = [v for v in variables if v.ndim > len(layout.axes) and v.shape[-1] == 1]
+    ones = {v.dims[-1] for v in longer if is_unnamed(str(v.dims[-1]))}
+    enough = all(sum(d not in ones for d in v.dims) >= len(layout.axes) for v in variables)
+    return found.isel(dict.fromkeys(ones, 0)) if enough else found
 
 
 def _in_order(shape: tuple[int, ...], layout: StateLayout) -> str:
