@@ -32,6 +32,7 @@ from physinv.evaluation.references import FOLDER, read_reference, reference_for
 from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.methods.classical.monte_carlo.refine import refine
+from physinv.methods.own.jumps import FIELDS
 from physinv.methods.problem import Problem
 from physinv.models.jumps.base import Jump
 from physinv.models.jumps.field import FieldJumps, fit_field_jumps
@@ -60,7 +61,8 @@ def train(
 ) -> dict[str, float]:
     """Train a kernel for some CPU seconds as physinv.training.loop does, without validation; returns what was done."""
     begun, updates = time.process_time(), Updates(kernel, settings, rate)
-    batches, count = pairs.training(size=settings.batch, seeds=stream, start=0), 0
+    size = settings.batch or FIELDS.batch_of(pairs.train.shape)
+    batches, count = pairs.training(size=size, seeds=stream, start=0), 0
     while (used := (time.process_time() - begun) / seconds) < 1:
         loss = jump_loss(kernel, pairs.sde, next(batches))
         count += 1
@@ -293,7 +295,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     changes: dict[str, Any] = dict(pair.split("=", 1) for pair in args.set)
-    settings = Settings(**{"batch": 32, **{k: number(v) for k, v in changes.items()}})
+    settings = Settings(**{k: number(v) for k, v in changes.items()})
     for name in args.systems:
         figures: dict[str, list[float]] = {}
         for i, seed in enumerate(args.seeds):

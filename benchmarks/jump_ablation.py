@@ -72,7 +72,7 @@ def of_field(name: str, seed: int, budget: float) -> Rows:
     linear = fit_linear(simulator, data["train"], data["valid"])
     rows = {"the linear estimate": judged(linear.sample(final, DRAWS, generator=torch.Generator().manual_seed(seed)))}
     for label, change in CHANGES.items():
-        settings = Settings(**{"batch": 32, **change})  # type: ignore[arg-type]
+        settings = Settings(**change)  # type: ignore[arg-type]
         kernel, done = trained(simulator, data, settings, budget, seed)
         posterior = JumpPosterior(kernel, [[Jump(0, last)]])
         draws = posterior.sample(final, DRAWS, generator=torch.Generator().manual_seed(seed))

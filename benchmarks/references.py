@@ -8,14 +8,14 @@ python benchmarks/references.py compare kpz     a method on the data of a refere
 
 A reference holds the first test observations of the benchmark's own data (recipe and seed as `physinv benchmark`
 makes them): moments, a few draws, and the scores of all draws against the truth, which every other method is held
-against.  CRPS and energy score are fair; their errors are those of the mean over the observations.
+against.  CRPS and energy score are fair; their errors are those of the mean over the observations.  The expected CRPS
+is that against draws of the reference in the place of the one truth, whose luck is most of the error of the other.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from common import COMMIT, ROOT, write
+from reference_scores import error, expected, scores
 from torch import Tensor
 
 from physinv.comparison.shipped import find_benchmark
@@ -135,18 +136,6 @@ def data_of(system: System, seed: int) -> Data:
         train, valid, test = (TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test"))
     n = system.observations
     return Data(Problem(simulator, train, valid, seed=seed), test.states(0, limit=n), test.states(-1, limit=n))
-
-
-def error(per_observation: Tensor) -> float:
-    """Standard error of the mean over observations."""
-    return float(per_observation.std() / math.sqrt(len(per_observation)))
-
-
-def scores(draws: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Fair CRPS, averaged over components, and fair energy score, of each observation."""
-    crps = metrics.crps_map(draws, truth).flatten(1).mean(1)
-    energy = torch.stack([metrics.energy_score(d[None], t[None]) for d, t in zip(draws, truth, strict=True)])
-    return crps, energy
 
 
 def explored(
@@ -296,6 +285,7 @@ def compare(name: str, method: str, seed: int, budget: float, gradients: list[in
     samples = draw(final, DRAWS, seeds(seed).child("comparison", "samples").generator())
     figures = {"observations": float(len(rows)), "CPU seconds of training": spent}
     moving, model = problem.simulator.layout.moving, None
+    draws = moving(reference.draws[at].flatten(0, 1)).reshape(len(rows), -1, *moving(truth).shape[1:])
     for count in gradients if not system.before else [0]:  # states after a spin-up have no density to refine by
         generator, begun = seeds(seed).child("reconstruction", "refinement").generator(), time.process_time()
         if count and model is None:
@@ -313,6 +303,9 @@ def compare(name: str, method: str, seed: int, budget: float, gradients: list[in
             figures[f"{label}{after}"] = float(ours.mean())
             figures[f"{label} over exact{after}"] = float(ours.mean() / theirs.mean())
             figures[f"standard error of that, {label}{after}"] = error(ours - theirs) / float(theirs.mean())
+        ours, theirs = expected(moving(moved), draws)
+        figures[f"expected CRPS over exact{after}"] = float(ours.mean() / theirs.mean())
+        figures[f"standard error of that, expected CRPS{after}"] = error(ours - theirs) / float(theirs.mean())
         figures[f"coverage of 90 %{after}"] = float(metrics.coverage(moving(moved), moving(truth)))
         if count:
             figures[f"CPU milliseconds for a draw{after}"] = took

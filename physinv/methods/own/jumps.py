@@ -44,6 +44,7 @@ from physinv.posterior.weigh import Reversal
 
 _MEAN_DRAWS = 64
 _WORSE = 1.1  # CRPS of small steps over the best one, from which they are told to be the worse way
+_MOST_PAIRS = 256  # of an update, where states are small
 _PAIRS = 2**15  # numbers in the states that jump kernels are validated on
 
 
@@ -181,6 +182,8 @@ class KernelFamily:
         share: Share of the budget of the score model beside them.
         cheap: Whether new trajectories cost little beside the updates that see them.
         before: What kernels were built with, beside the settings, in runs that do not say so.
+        numbers: Numbers in the states of a batch, at least, up to 256 of them: what an update of small states takes
+            hardly depends on how many there are.
     """
 
     fit: Callable[..., JumpKernel]
@@ -192,6 +195,15 @@ class KernelFamily:
     share: float
     cheap: bool = True
     before: Mapping[str, int] = field(default_factory=dict)
+    numbers: int = 0
+
+    def batch_of(self, shape: Sequence[int]) -> int:
+        """Return the pairs per update of states of a shape.
+
+        Args:
+            shape: Shape of a state.
+        """
+        return max(self.batch, min(self.numbers // math.prod(shape), _MOST_PAIRS))
 
     def answer_of(self, values: ValueMap | Atoms | None) -> type[JumpAnswer]:
         """Return the class of the answer: without a density where samples go through a map.
@@ -207,7 +219,9 @@ VECTORS = KernelFamily(
 )
 """Mixtures along grids of 1, 2 and 4 jumps."""
 
-FIELDS = KernelFamily(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1)
+FIELDS = KernelFamily(
+    fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1, numbers=32 * 96
+)
 """Normal laws around a learned mean, in one jump."""
 
 PARTICLES = KernelFamily(
@@ -264,7 +278,7 @@ def family_of(setup: Setup) -> tuple[KernelFamily, Settings]:
     """
     family = PARTICLES if setup.layout.positions else FIELDS if setup.layout.space else VECTORS
     pairs = {
-        "batch": family.batch,
+        "batch": family.batch_of(setup.layout.shape),
         "rate": family.rate,
         "validate_windows": max(64, _PAIRS // math.prod(setup.layout.shape)),
     }
