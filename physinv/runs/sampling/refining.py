@@ -29,7 +29,8 @@ from physinv.runs.sampling.tried import seen_anew
 from physinv.runs.trials.starts import Starts
 
 _SMALL = 40  # moving components up to which there is a trial: a draw takes milliseconds there
-_TRIED, _DRAWS = 48, 12  # trajectories of the trial, and draws for each
+_TRIED, _DRAWS = 48, 12  # trajectories of a part of the trial, and draws for each
+_PARTS, _CLEAR = 4, 3.0  # most parts of a trial, and standard errors of a mean that ends it sooner
 _LEAST = 1e-6  # variance of draws that are the same, in units of the prior's
 
 Draw = Callable[[Tensor, int, torch.Generator], Tensor]
@@ -79,7 +80,7 @@ def prepare_refinement(
 
     Samples are compared by the score of Dawid and Sebastiani (1999), which is proper for mean and variance and sees
     narrow samples sooner than others do: ``(x_0 - m)^2 / v + log v``, the mean over all components.  Refinement is left
-    out where it is worse by more than a standard error.
+    out where it is worse by more than a standard error, over four times as many trajectories where a few do not tell.
 
     Args:
         model: Coordinates of paths.
@@ -96,12 +97,15 @@ def prepare_refinement(
     if len(model.whitening) > _SMALL or process.unknown or not process.startable or model.quiet:
         return whole
     generator = stream.generator(device)
-    truth = process.initial(_TRIED, generator=generator, device=device)
-    final = process.run(truth, process.times[[0, -1]], generator=generator)[:, -1]
-    final = final if record is None else record.observe(final[:, None], generator=generator)
-    samples = draw(final, _DRAWS, generator)
-    why = "as where noise on the way is large"
-    told = _left_out(model, samples, whole(samples, final, generator), truth, why)
+
+    def losses() -> Tensor:
+        truth = process.initial(_TRIED, generator=generator, device=device)
+        final = process.run(truth, process.times[[0, -1]], generator=generator)[:, -1]
+        final = final if record is None else record.observe(final[:, None], generator=generator)
+        samples = draw(final, _DRAWS, generator)
+        return _losses(model, samples, whole(samples, final, generator), truth)
+
+    told = _left_out(losses, "as where noise on the way is large")
     return whole if told is None else Refinement(model, 0, (told,))
 
 
@@ -125,24 +129,34 @@ def refined_if_better(
     process, device = model.simulator, model.whitening.device
     if len(model.whitening) > _SMALL or process.unknown or starts is None or model.quiet:
         return refined, []
-    generator = stream.generator(device)
-    states, seen = seen_anew(process, record, y, starts.truth(_TRIED, generator), generator)
-    good = states.flatten(1).isfinite().all(1)
-    states, seen = states[good], seen[good]
-    if len(states) < 2:
-        return refined, []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of draws that nobody asked for
-        samples = refined.answer.sample(seen, _DRAWS, generator=generator)
-        moved = refine_given(model, record, samples, seen, refined.gradients, generator=generator)[:, :, 0]
-    told = _left_out(model, samples, moved, states[:, 0], "as where few gradients do not lead from one peak to another")
+    generator, known = stream.generator(device), starts
+
+    def losses() -> Tensor:
+        states, seen = seen_anew(process, record, y, known.truth(_TRIED, generator), generator)
+        good = states.flatten(1).isfinite().all(1)
+        states, seen = states[good], seen[good]
+        if not len(states):
+            return states.new_zeros(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of draws that nobody asked for
+            samples = refined.answer.sample(seen, _DRAWS, generator=generator)
+            moved = refine_given(model, record, samples, seen, refined.gradients, generator=generator)[:, :, 0]
+        return _losses(model, samples, moved, states[:, 0])
+
+    told = _left_out(losses, "as where few gradients do not lead from one peak to another")
     return (refined, []) if told is None else (refined.answer, [told])
 
 
-def _left_out(model: PathModel, samples: Tensor, refined: Tensor, truth: Tensor, why: str) -> str | None:
-    """That refinement is left out, and why; None where samples are not worse by it."""
-    loss = _scores(model, refined, truth) - _scores(model, samples, truth)
-    loss = loss[loss.isfinite()]
+def _left_out(losses: Callable[[], Tensor], why: str) -> str | None:
+    """That refinement is left out, and why; None where samples are not worse by it.
+
+    Trajectories are added part by part until their mean loss is clear.
+    """
+    loss = losses()
+    for _ in range(_PARTS - 1):
+        if len(loss) < 2 or abs(float(loss.mean())) > _CLEAR * float(loss.std()) / math.sqrt(len(loss)):
+            break
+        loss = torch.cat([loss, losses()])
     if len(loss) < 2:
         return None
     mean, error = float(loss.mean()), float(loss.std()) / math.sqrt(len(loss))
@@ -152,6 +166,12 @@ def _left_out(model: PathModel, samples: Tensor, refined: Tensor, truth: Tensor,
         f"refinement is left out: on {len(loss)} new trajectories it makes samples worse, by {mean:.2g} +- {error:.1g} "
         f"nats a number, {why}; take method mcmc for exact samples."
     )
+
+
+def _losses(model: PathModel, samples: Tensor, refined: Tensor, truth: Tensor) -> Tensor:
+    """By how much refined samples are worse, for each trajectory of which this is finite."""
+    loss = _scores(model, refined, truth) - _scores(model, samples, truth)
+    return loss[loss.isfinite()]
 
 
 def _scores(model: PathModel, samples: Tensor, truth: Tensor) -> Tensor:

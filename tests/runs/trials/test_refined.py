@@ -48,9 +48,7 @@ def test_refinement_is_left_out_where_it_makes_draws_worse(record, better, gener
     answer, told = refined_if_better(refined, torch.ones(1, 1), seeds(0).child("trial"), starts_of_process(OU))
     assert (answer is refined) == better
     assert (told == []) == better
-    assert all(
-        line.startswith("refinement is left out: on 48 new trajectories it makes samples worse") for line in told
-    )
+    assert all("refinement is left out: on" in line and "it makes samples worse" in line for line in told)
 
 
 def test_there_is_no_trial_of_refinement_without_a_prior_and_of_unknown_parameters(generator):
