@@ -136,8 +136,8 @@ class _ReaderLeftError(Exception):
 
 def _run(argv: list[str] | None) -> int:
     """The exit code of the verb, its output written out."""
-    if "" in (sys.argv[1:] if argv is None else argv):  # which as a path would be the working folder
-        raise ValueError("an argument must not be an empty word; has a variable of the shell no value?")
+    if not all(map(str.strip, sys.argv[1:] if argv is None else argv)):  # which as a path would be the working folder
+        raise ValueError("an argument must not be an empty or blank word; has a variable of the shell no value?")
     try:
         os.getcwd()
     except FileNotFoundError:  # in which libraries that torch loads end the program

@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.devices import check_memory
 from physinv.config.inputs import States, check_count, check_function, check_generator, check_instance, one_each
 from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import SDE
@@ -188,6 +189,9 @@ def weigh(
     check_generator(generator)
     final, chains = posterior.accepted(final), posterior.chains()
     prior = prior_for(posterior, chains, log_prior)
+
+    numbers = n * (math.prod(final.shape) * final.element_size() + 8 * len(final))
+    check_memory(numbers, f"weighing {n} draws for each of {len(final)} final states", "take fewer draws")
 
     # Draws are shared among the chains in turn; each draw's weight has the mean p(x_T) whatever its chain.
     samples = final.new_empty((len(final), n, *final.shape[1:]))

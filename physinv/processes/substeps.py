@@ -17,6 +17,8 @@ from torch import Tensor
 from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import SDE
 
+_MOST = 2**53  # parts of an interval that are counted
+
 
 def parts(duration: float, longest: float | None) -> int:
     """Count the equal parts of a duration that are no longer than allowed, up to the rounding of times.
@@ -26,13 +28,16 @@ def parts(duration: float, longest: float | None) -> int:
         longest: The longest step; None: not known, and one step.
 
     Returns:
-        1 or more.
+        1 or more; 2^53 where no number of parts is enough, as of a longest step of 0 or NaN.
 
     Example:
         >>> parts(1.0, 0.3), parts(1.0, None)
         (4, 1)
     """
-    return 1 if longest is None else max(1, math.ceil(duration / longest - 1e-3))
+    if longest is None:
+        return 1
+    count = duration / longest - 1e-3 if longest > 0 else math.inf
+    return max(1, math.ceil(count)) if count < _MOST else _MOST
 
 
 def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Float[Tensor, " fine"]:

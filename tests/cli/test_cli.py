@@ -280,12 +280,12 @@ def test_demo_runs(physinv, tmp_path, monkeypatch):
     assert (tmp_path / "demo" / "figures" / "ornstein-uhlenbeck" / "reconstruction.png").exists()
 
 
-@pytest.mark.parametrize("words", [["import", "", "--out", "d"], ["info", ""], ["train", "data", "--out", ""]])
+@pytest.mark.parametrize("words", [["import", "", "--out", "d"], ["info", " "], ["train", "data", "--out", ""]])
 def test_an_empty_word_is_no_path(words, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(words)
     assert stopped.value.code == 2
-    assert "an argument must not be an empty word" in capsys.readouterr().err
+    assert "an argument must not be an empty or blank word" in capsys.readouterr().err
 
 
 def test_info_tells_parameters_that_a_configuration_does_not(physinv, tmp_path):

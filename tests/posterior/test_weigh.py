@@ -365,3 +365,9 @@ def test_a_trajectory_that_no_step_leads_to_has_no_upper_bound(monkeypatch):
     kept = bracket(posterior, x, draws=4, keep_lost=True, generator=seed())
     assert kept.upper.isnan().tolist() == [False, True, False]
     assert torch.equal(kept.upper[[0, 2]], right.upper[[0, 2]])
+
+
+@pytest.mark.parametrize("n", [10**13, 10**23])  # of which the second is no size of a tensor either
+def test_draws_that_no_memory_holds_are_refused(n):
+    with pytest.raises(ValueError, match=rf"weighing {n} draws for each of 2 final states takes .*; take fewer draws"):
+        weigh(reversal(), torch.zeros(2, 2), n, generator=seed())

@@ -208,3 +208,9 @@ def test_states_whose_parameters_are_tensors_are_not_divided():
     x = torch.zeros(5, 1)
     assert together(DoubleWell(), x) == 2**16
     assert together(dataclasses.replace(DoubleWell(), barrier=torch.tensor(1.0)), x) is None  # as `Varying` gives them
+
+
+@pytest.mark.parametrize("barrier", [1e308, 1e300])  # a longest step of 0, and a very short one
+def test_a_process_that_no_number_of_steps_solves_is_refused(barrier):
+    with pytest.raises(ValueError, match=r"needs 9007199254740992 solver steps .*; raise `steps`"):
+        _ = DoubleWell(barrier=barrier).substeps

@@ -23,17 +23,15 @@ __all__ = [
     "warn",
 ]
 
-import errno
 import json
-import os
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box, markup
-from rich.console import Console
+from rich import box
 from rich.table import Table
+
+from physinv.cli.terminal.printing import as_text, errors, named, output
 
 if TYPE_CHECKING:
     from physinv.evaluation.checks import Check
@@ -51,23 +49,7 @@ _BASELINES = ("climatology", "persistence", "linear")  # columns beside the exac
 _MOST_ROWS = 20  # lines of the table of observations
 _WIDE = 120  # columns of a terminal from which metrics are explained in the table
 _SHOWN = 8  # observations whose distance is printed
-_CONTROL = ("Cc", "Cf", "Cs")  # categories of Unicode: control, format (such as the direction of writing), surrogates
 _LONGEST = 1000  # characters of an error; what is longer quotes a name or a value that is
-
-
-class _Console(Console):
-    """A console that raises where nobody reads what it prints; rich's own exits with 1, which is another answer."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), "standard output")
-
-
-def _out() -> Console:
-    return _Console(highlight=False, emoji=False, soft_wrap=True)
-
-
-def _err() -> Console:
-    return _Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -76,7 +58,7 @@ def say(text: str) -> None:
     Args:
         text: What to print, without markup.
     """
-    _out().print(_text(text))
+    output().print(as_text(text))
 
 
 def plain(text: str) -> None:
@@ -85,7 +67,8 @@ def plain(text: str) -> None:
     Args:
         text: What to print.
     """
-    print(text)
+    with named("standard output"):
+        print(text)
 
 
 def table(content: Table) -> None:
@@ -94,7 +77,7 @@ def table(content: Table) -> None:
     Args:
         content: The table.
     """
-    _out().print(content)
+    output().print(content)
 
 
 def note(text: str) -> None:
@@ -103,7 +86,7 @@ def note(text: str) -> None:
     Args:
         text: What to print, without markup.
     """
-    _err().print(_text(text))
+    errors().print(as_text(text))
 
 
 def warn(texts: Iterable[str]) -> None:
@@ -124,7 +107,7 @@ def fail(text: str) -> None:
     """
     text = text.replace("\n", "\ufffd")  # of a name: an error is one line
     short = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-    _err().print(f"[bold red]physinv:[/] {_text(short)}")
+    errors().print(f"[bold red]physinv:[/] {as_text(short)}")
 
 
 def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -136,13 +119,13 @@ def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         as_json: Print JSON instead of a table.
     """
     if as_json:
-        print(json.dumps(listing, indent=1))
+        plain(json.dumps(listing, indent=1))
         return
-    console = _out()
+    console = output()
     for entry in listing:
         exact = "exact posterior known" if entry["exact_posterior"] else "no exact posterior"
-        console.print(f"[bold]{entry['name']}[/]  {_text(entry['title'])}")
-        console.print(f"  {_text(entry['equation'])}")
+        console.print(f"[bold]{entry['name']}[/]  {as_text(entry['title'])}")
+        console.print(f"  {as_text(entry['equation'])}")
         console.print(f"  state {tuple(entry['state_shape'])} by default; {exact}")
         table = Table(box=None, padding=(0, 2), show_header=False)
         for _ in range(6):
@@ -150,7 +133,7 @@ def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         for p in entry["parameters"]:
             doc = p["doc"] + (f": {', '.join(p['choices'])}" if "choices" in p else "")
             table.add_row(
-                "", p["name"], p["symbol"], str(p["default"]), f"[{p['unit']}]".replace("[", r"\["), _text(doc)
+                "", p["name"], p["symbol"], str(p["default"]), f"[{p['unit']}]".replace("[", r"\["), as_text(doc)
             )
         console.print(table)
 
@@ -163,13 +146,13 @@ def mapping(summary: Mapping[str, Any], *, as_json: bool) -> None:
         as_json: Print JSON instead of a table.
     """
     if as_json:
-        print(json.dumps(summary, indent=1))
+        plain(json.dumps(summary, indent=1))
         return
     table = Table(box=None, padding=(0, 2), show_header=False)
     for key, value in summary.items():
         text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
-        table.add_row(f"[bold]{_text(key)}[/]", _text(text))
-    _out().print(table)
+        table.add_row(f"[bold]{as_text(key)}[/]", as_text(text))
+    output().print(table)
 
 
 def metrics(rows: Sequence[Row], title: str) -> None:
@@ -179,10 +162,10 @@ def metrics(rows: Sequence[Row], title: str) -> None:
         rows: The metrics.
         title: Title of the table.
     """
-    console = _out()
+    console = output()
     wide = console.width >= _WIDE
     # No padding beside what divides columns: all of them are 80 characters wide.
-    table = Table(title=_text(title), title_justify="left", title_style="bold", box=box.SIMPLE, padding=0)
+    table = Table(title=as_text(title), title_justify="left", title_style="bold", box=box.SIMPLE, padding=0)
     columns = [c for c in ("exact", *_BASELINES) if c == "exact" or any(getattr(r, c) is not None for r in rows)]
     table.add_column("metric", no_wrap=True)
     for name in ("samples", *columns, "best"):
@@ -191,7 +174,7 @@ def metrics(rows: Sequence[Row], title: str) -> None:
         table.add_column("what")
     for row in rows:
         beside = ["-" if (v := getattr(row, c)) is None else f"{v:.4g}" for c in columns]
-        table.add_row(row.metric, f"{row.value:.4g}", *beside, row.best, *([_text(row.about)] if wide else []))
+        table.add_row(row.metric, f"{row.value:.4g}", *beside, row.best, *([as_text(row.about)] if wide else []))
     console.print(table)
 
 
@@ -209,7 +192,7 @@ def frames(found: Sequence[Frame]) -> None:
     for frame in found:
         figures = (frame.time, frame.crps, frame.exact_crps, frame.coverage_90, frame.exact_coverage_90)
         table.add_row(*("-" if x is None else f"{x:.4g}" for x in figures))
-    _out().print(table)
+    output().print(table)
 
 
 def missing(found: Missing | None) -> None:
@@ -233,7 +216,7 @@ def pairs(found: Sequence[Pair], a: str, b: str) -> None:
         a: Name of the first one.
         b: Name of the second one.
     """
-    table = Table(title=_text(f"A: {a}   B: {b}"), title_justify="left", title_style="bold")
+    table = Table(title=as_text(f"A: {a}   B: {b}"), title_justify="left", title_style="bold")
     table.add_column("metric")
     for name in ("A", "B", "B - A", "+-", "best"):
         table.add_column(name, justify="right")
@@ -241,7 +224,7 @@ def pairs(found: Sequence[Pair], a: str, b: str) -> None:
     for pair in found:
         numbers = (pair.a, pair.b, pair.difference)
         table.add_row(pair.metric, *(f"{x:.4g}" for x in numbers), f"{pair.error:.2g}", pair.best, pair.verdict)
-    _out().print(table)
+    output().print(table)
 
 
 def evidence(found: Evidence, title: str) -> None:
@@ -252,7 +235,7 @@ def evidence(found: Evidence, title: str) -> None:
         title: Name of the run.
     """
     (total, error), n = found.total, int(found.known.sum())
-    table = Table(title=_text(title), title_justify="left", title_style="bold")
+    table = Table(title=as_text(title), title_justify="left", title_style="bold")
     for name in ("", "nats", "+-"):
         table.add_column(name, justify="right" if name else "left")
     table.add_row(f"log p of {n} final states", f"{total:.6g}", f"{error:.2g}")
@@ -263,7 +246,7 @@ def evidence(found: Evidence, title: str) -> None:
         table.add_row("bound from above, mean", f"{found.mean(found.upper):.6g}", "")
         table.add_row("width", f"{width:.4g}", f"{doubt:.2g}")
         table.add_row("width per number", f"{width / found.numbers:.4g}", f"{doubt / found.numbers:.2g}")
-    _out().print(table)
+    output().print(table)
     share = found.mean(found.effective)
     if found.lower is None:
         say(f"by {found.draws} runs of the process forward, of which {share * found.draws:.0f} count: few draws did")
@@ -302,7 +285,7 @@ def familiarity(found: Familiarity | None) -> None:
     Args:
         found: The distances; None where the run does not know its training data.
     """
-    console = _err()
+    console = errors()
     if found is None:
         console.print(
             "how usual the observations are is not known: the run keeps no law of final states, as where there "
@@ -315,7 +298,7 @@ def familiarity(found: Familiarity | None) -> None:
         f"distance from the training data at T, in standard deviations: {shown}; up to {found.limit:.2g} is usual"
     )
     for line in found.warnings:
-        console.print(f"[bold red]{_text(line)}[/]")
+        console.print(f"[bold red]{as_text(line)}[/]")
 
 
 def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> None:
@@ -326,10 +309,10 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
         recon: The reconstruction, which says where observations come from.
         title: Title of the table.
     """
-    console = _out()
+    console = output()
     if found is None:
         console.print(
-            f"{_text(title)}: no predictive check, since nothing says where samples lead: the method has no "
+            f"{as_text(title)}: no predictive check, since nothing says where samples lead: the method has no "
             "physics, and the run is of an earlier version, or has too few or too large states for a regression."
         )
         return
@@ -337,7 +320,7 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
         told = recon.info.get("observations", {})
         sources, indices = told.get("sources", ()), told.get("indices", ())
         distances = recon.info.get("familiarity", {}).get("distance", ())
-        table = Table(title=_text(f"{title}, run forward"), title_justify="left", title_style="bold")
+        table = Table(title=as_text(f"{title}, run forward"), title_justify="left", title_style="bold")
         for name in ("observation", "rank (.5)", "chi^2 / d", "expected", "deviations", "from training"):
             table.add_column(name, justify="left" if name == "observation" else "right")
         worst = sorted(found.rows, key=lambda row: -abs(row.deviations))[:_MOST_ROWS]
@@ -347,7 +330,7 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
             size = f"[bold red]{row.deviations:.2g}[/]" if row.warning else f"{row.deviations:.2g}"
             training = f"{distances[i]:.2g}" if i < len(distances) else "-"
             figures = (f"{row.rank:.2f}", f"{row.distance:.3g}", f"{row.expected:.3g}")
-            table.add_row(_text(name), *figures, size, training)
+            table.add_row(as_text(name), *figures, size, training)
         console.print(table)
         if len(found.rows) > len(worst):
             console.print(f"These are the {len(worst)} of {len(found.rows)} that fit worst; --json has them all.")
@@ -365,9 +348,9 @@ def red(lines: Sequence[str]) -> None:
 
 def _sentences(lines: Sequence[str], red: Sequence[str]) -> None:
     """Print sentences, some of them in red."""
-    console = _out()
+    console = output()
     for line in lines:
-        console.print(f"[bold red]{_text(line)}[/]" if line in red else _text(line))
+        console.print(f"[bold red]{as_text(line)}[/]" if line in red else as_text(line))
 
 
 def checks(found: Sequence[Check]) -> None:
@@ -386,15 +369,9 @@ def checks(found: Sequence[Check]) -> None:
     table.add_column("what")
     for check in found:
         marked = f"[bold red]{check.value:.3g}[/]" if check.warning else f"{check.value:.3g}"
-        table.add_row(check.name, marked, f"{check.expected:.3g}", f"{check.error:.1g}", _text(check.about))
-    console = _out()
+        table.add_row(check.name, marked, f"{check.expected:.3g}", f"{check.error:.1g}", as_text(check.about))
+    console = output()
     console.print(table)
     for check in found:
         if check.warning:
-            console.print(f"[bold red]{_text(check.warning)}[/]")
-
-
-def _text(text: str) -> str:
-    """Text as markup that shows it as it is, with marks for characters that a terminal would obey."""
-    shown = (c if c in "\n\t" or unicodedata.category(c) not in _CONTROL else "\ufffd" for c in text)
-    return markup.escape("".join(shown))
+            console.print(f"[bold red]{as_text(check.warning)}[/]")

@@ -15,8 +15,12 @@ def stand_in() -> None:
     """Let whatever is printed arrive somewhere.
 
     A stream that was closed leads nowhere, and characters that a stream cannot hold, of a name for example, are written
-    as escapes: neither is a reason to lose what a command has computed.
+    as escapes: neither is a reason to lose what a command has computed.  A size of the terminal that is no number is
+    forgotten.
     """
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "").isdecimal():
+            os.environ.pop(name, None)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
         if stream is None:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from physinv.config.suggest import did_you_mean
 from physinv.data.sources.states import state_array, states_of
 
 
@@ -29,6 +30,9 @@ def context_of(source: xr.Dataset, names: Sequence[str], times: str | None) -> d
     """
     found = {}
     for name in names:
+        if name not in source.variables:  # each name stands for one line of numbers: no patterns here
+            known, path = [str(v) for v in source.variables], source.attrs.get("path", "the dataset")
+            raise ValueError(f"{path} has no variable `{name}` (`--context`); {did_you_mean(name, known)}")
         states = states_of(source, [name], None, times=times)
         if set(map(str, states.dims)) - {"sample", "time"} or "time" not in states.dims:
             axes = ", ".join(map(str, states[name].dims)) or "none"

@@ -115,7 +115,7 @@ def _parsed(given: str | Mapping[str, str] | None, space: list[str]) -> dict[str
         given = dict(word.partition("=")[::2] for word in words)
     for axis in given:
         if axis not in space:
-            raise ValueError(f"`--boundary` names the axis `{axis}`; {did_you_mean(axis, space or ['none'])}")
+            raise ValueError(f"`--boundary` names the axis `{axis}`; {did_you_mean(axis, space)}")
     return {axis: _kind(word) for axis, word in given.items()}
 
 

@@ -44,7 +44,7 @@ def place_states(
     space = [str(d) for d in states.dims if d not in ("sample", "time") and role_of(str(d)) == "space"]
     for axis in positions:
         if axis not in space:
-            raise ValueError(f"`--positions` names the axis `{axis}`; {did_you_mean(axis, space or ['none'])}")
+            raise ValueError(f"`--positions` names the axis `{axis}`; {did_you_mean(axis, space)}")
     if "time" in states.dims:
         line = _given(source, times, states.sizes["time"], "--times", path)
         line = line or _times(source, states.sizes["time"], path)

@@ -54,3 +54,13 @@ def test_a_table_of_metrics_with_every_column_fits_80_columns(capsys, monkeypatc
     assert "…" not in out
     assert out.split()[2:9] == ["metric", "samples", "exact", "climatology", "persistence", "linear", "best"]
     assert all(word in out for word in ("0.0004514", "0.001235", "9.871e+04", "-12.35", "high"))
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "40"])
+def test_no_figure_is_cut_off_in_a_narrow_window(columns, capsys, monkeypatch):
+    found = []
+    for width in ("80", columns):
+        monkeypatch.setenv("COLUMNS", width)
+        console.metrics([Row("energy_score", 1234.567, 1.234567e-3, "high", "about", 1.2e-3, 98712.34, -12.3)], "title")
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from physinv.cli.terminal.streams import stand_in
+
 RUN = f"{sys.executable} -c 'from physinv.cli import main; main()'"
 
 
@@ -29,6 +31,17 @@ def test_a_stream_that_leads_nowhere_changes_no_exit_code(words, code, tmp_path)
     found = told(words, tmp_path)
     assert found.returncode == code
     assert b"Traceback" not in found.stderr
+
+
+def test_what_cannot_be_printed_names_the_stream(tmp_path):
+    done = told("--version >/dev/full", tmp_path)
+    assert done.stderr.startswith(b"physinv: standard output: No space left on device; free some space")
+
+
+def test_a_width_of_the_terminal_that_is_no_number_is_forgotten(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "²")  # a digit, and yet no number, over which rich fails
+    stand_in()
+    assert "COLUMNS" not in os.environ
 
 
 def test_characters_that_a_stream_cannot_hold_are_written_as_escapes(tmp_path):

@@ -81,3 +81,9 @@ def test_what_cannot_be_context_is_refused(name, words, tmp_path):
     source = xr.Dataset({"u": (("time", "x"), u), "v": (("time", "x"), u)}, {"time": TIMES, "x": np.arange(4.0)})
     with pytest.raises(ValueError, match=words):
         opened(source, tmp_path / "d", context=name, window=2)
+
+
+@pytest.mark.parametrize("name", ["heate", "heat*"])  # a pattern stood for the first of what it meant
+def test_context_that_is_not_there_names_its_own_option(name, tmp_path):
+    with pytest.raises(ValueError, match=r"has no variable `heat.` \(`--context`\); did you mean `heater`\?"):
+        opened(logged(tmp_path), tmp_path / "d", context=name, variable="a", window=3)
