@@ -14,6 +14,7 @@ from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
 from physinv.config.failures import in_one_line
+from physinv.config.outputs.refusals import refuse_existing, refuse_inputs
 
 if TYPE_CHECKING:
     from physinv.processes.simulator import Simulator
@@ -147,6 +148,7 @@ def info(
         bool, typer.Option("--verify", help="Also compare the SHA-256 of data files with those in dataset.json.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: a trajectory, or a training curve.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Say what is in a file and whether it is whole (exit code 2 if it is damaged).
 
@@ -158,6 +160,9 @@ def info(
     """
     from physinv.cli import info as about
 
+    if plot is not None:
+        refuse_inputs(plot, "--plot", [file] if file.is_file() else [])
+        refuse_existing(plot, "--plot", overwrite=overwrite)
     summary = about.describe_path(file, verify=verify)
     console.mapping(summary, as_json=json)
     for key, problem in summary.items():

@@ -11,6 +11,7 @@ from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.config.devices import pick_device
 from physinv.config.files import write_text
+from physinv.config.outputs.refusals import check_folder
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
@@ -31,6 +32,9 @@ SYSTEMS = {
 }
 
 
+_MARK = ".physinv-demo"  # in a folder of which a demonstration replaces what an earlier one wrote
+
+
 def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
     """Run the whole way of the data for two processes.
 
@@ -38,7 +42,11 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
         out: Folder that gets datasets, runs, tables and figures.
         seconds: Training time for each process.
         seed: Seed of data, training and samples.
+
+    Raises:
+        FileExistsError: If the folder holds files that no demonstration wrote.
     """
+    _claim(out)
     device = pick_device(None)
     for name, splits in SYSTEMS.items():
         with progress(f"{name}: simulating") as report:
@@ -85,3 +93,12 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
             draw_path(path, figures[0].with_name(f"{label}.png"))
             figures.append(figures[0].with_name(f"{label}.png"))
         console.say(f"{name}: figures {', '.join(p.name for p in figures)} in {figures[0].parent}")
+
+
+def _claim(out: Path) -> None:
+    """Refuse a folder of somebody else's files, some of which would be replaced, and mark any other."""
+    check_folder(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / _MARK).exists():
+        raise FileExistsError(f"{out} holds files that no demonstration wrote; choose another `--out`.")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).touch()

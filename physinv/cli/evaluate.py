@@ -12,7 +12,7 @@ import typer
 from physinv.cli.options import Overwrite, Strict, check_output
 from physinv.cli.terminal import console
 from physinv.cli.terminal.stopping import keeping
-from physinv.config.outputs.refusals import check_folder
+from physinv.config.outputs.refusals import check_folder, refuse_existing
 
 
 def evaluate(
@@ -40,12 +40,15 @@ def evaluate(
     from physinv.evaluation.verdict.certificate import certificate_sentences
     from physinv.posterior.reconstruction import read_reconstruction
     from physinv.processes.given import GivenPhysics
+    from physinv.reports.reconstruction import FIGURES, draw_reconstruction
 
     printed = json == Path("-")
     if not printed:
         check_output(json, "--json", recon, overwrite=overwrite)
     if plots is not None:
         check_folder(plots)
+        for name in FIGURES:
+            refuse_existing(plots / f"{name}.png", "--plots", overwrite=overwrite)
     loaded = read_reconstruction(recon)
     info, physics = loaded.info, loaded.simulator
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
@@ -86,9 +89,7 @@ def evaluate(
             write_text(json, written)
         console.note(f"table in {json}")
     if plots is not None:
-        from physinv.reports.reconstruction import draw_reconstruction
-
         tables = "no table was asked for" if json is None or printed else f"the table in {json} is written"
-        with keeping(f"{tables}, and finished figures are in {plots}; the same command draws all of them"):
+        with keeping(f"{tables}, and finished figures are in {plots}; the same command with `--overwrite` draws all"):
             for path in draw_reconstruction(loaded, plots):
                 console.note(f"figure in {path}")

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 
 import typer
 
-from physinv.config.outputs.refusals import refuse_existing, refuse_inputs
+from physinv.config.outputs.refusals import check_kind, refuse_existing, refuse_inputs
 
 METHOD = "Method"  # panel of help texts
 
@@ -120,21 +120,14 @@ def check_output(path: Path | None, option: str, *inputs: Path, overwrite: bool 
         overwrite: Whether an older table may be replaced.
 
     Raises:
-        FileExistsError: If there is a file and ``overwrite`` is not set.
-        ValueError: If it is one of the inputs, or there is something else than JSON.
+        FileExistsError: If there is a file and ``overwrite`` is not set, or something else than JSON.
+        ValueError: If it is one of the inputs.
     """
     if path is None:
         return
     refuse_inputs(path, option, inputs)
-    if path.is_dir() or (path.is_file() and _first(path) not in (b"{", b"")):
-        raise ValueError(f"`{option}` would replace {path}, which is no table; choose another path.")
+    check_kind(path, "table", (b"{",))
     refuse_existing(path, option, overwrite=overwrite)
-
-
-def _first(path: Path) -> bytes:
-    """The first byte of a file."""
-    with path.open("rb") as file:
-        return file.read(1)
 
 
 def read_assignments(words: Iterable[str], option: str = "--set") -> dict[str, Any]:

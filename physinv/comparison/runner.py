@@ -36,12 +36,15 @@ from physinv.comparison.records import SCHEMA
 from physinv.comparison.workers import Datasets, Processes, default_jobs
 from physinv.config.devices import check_disk, check_memory, cores, hardware
 from physinv.config.files import write_text
+from physinv.config.json_text import read_object
 from physinv.config.outputs.locks import lock_folder
 from physinv.config.versions import versions
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
 
 _FAILED = "failed: "
+_WRITTEN = ("superseded.jsonl", "examples", "logs", ".work", "report.html", "table.md", "figures", "reconstruction.gif")
+"""Files and folders of results beside the recipe and the journal."""
 
 Progress = Callable[[float, str], None]
 """A function of the share of the cells that is finished, and of a line about the last one."""
@@ -75,12 +78,14 @@ def run_benchmark(
 
     Raises:
         BlockingIOError: If another run works in ``out``.
+        FileExistsError: If ``out`` holds files that would be replaced, and no benchmark wrote them.
         ValueError: If the recipe's simulator or methods don't exist or can't be built, before anything is touched.
     """
     # Refuse what can't be built before anything is touched.
     for cell in {cell.data_key: cell for cell in cells(benchmark)}.values():
         simulator = build(find(cell.config["simulator"]), cell.config["parameters"])
         _check_fits(cell.config, simulator.steps + 1, math.prod(simulator.shape), out)
+    _check_results(out)
     text = benchmark.model_dump_json(indent=1) + "\n"
     failed, told = 0, progress or (lambda done, text: None)
 
@@ -106,6 +111,22 @@ def run_benchmark(
                 raise
         rmtree(out / ".work", ignore_errors=True)
     return failed
+
+
+def _check_results(out: Path) -> None:
+    """Refuse a folder in which files of others bear names of ours."""
+    told = out / "recipe.json"
+    if (out / "cells.jsonl").exists():
+        return  # which is read, and refused if it is no journal
+    if told.exists():  # written before all others
+        try:
+            Benchmark(**read_object(told.read_bytes(), str(told)))
+        except ValueError:
+            raise FileExistsError(f"{told} is not of a benchmark, and is not replaced; choose another `out`.") from None
+        return
+    for name in _WRITTEN:
+        if (out / name).exists():
+            raise FileExistsError(f"{out / name} is not of a benchmark, and is not replaced; choose another `out`.")
 
 
 def _check_fits(config: Mapping[str, Any], times: int, numbers: int, out: Path) -> None:

@@ -64,9 +64,17 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
+class _TrainedFor(_Part):
+    observe: str
+    seed: _Count
+
+
 class _Run(_Part):
     settings: dict[str, Any] = {}
     notes: dict[str, Any] = {}
+    units: dict[str, str] = {}
+    components: list[str] = []
+    observation: _TrainedFor | None = None
 
 
 class _Familiarity(_Part):
@@ -102,6 +110,7 @@ class _Info(_Part):
     observe: str | None
     observed_noise: _Number | None
     record: list[dict[str, Any]] | None = None
+    level: dict[str, list[_Number]] | None = None
     seed: _Count
     simulator: str
     parameters: dict[str, Any]
@@ -228,8 +237,12 @@ def _read(file: h5py.File, path: Path) -> StoredReconstruction:
     except ValueError as error:
         raise _RefusedError(f"{path} names a process that cannot be built: {error}") from None
     found = {k: data for k in ("observation", "samples", *_OPTIONAL) if (data := arrays.get(k)) is not None}
+    n = len(found["observation"])
     for name, data in found.items():
-        _check_shape(name, data, shape, len(found["observation"]))
+        _check_shape(name, data, shape, n)
+    for part, key in (("observations", "sources"), ("observations", "indices"), ("familiarity", "distance")):
+        if info.get(part) is not None and (count := len(info[part][key])) != n:
+            raise KeyError(f"`{key}` of `info_json` must have one for each of the {n} observations, got {count}.")
     read = {k: torch.from_numpy(data.astype(data.dtype.newbyteorder("="))[...]) for k, data in found.items()}
     of = found["predicted"].attrs.get(DIGEST) if "predicted" in found else None
     return StoredReconstruction(simulator, info, read, of is not None and of != digest(found["samples"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_reconstruction", "picture"]
+__all__ = ["FIGURES", "draw_reconstruction", "picture"]
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,9 @@ from physinv.posterior.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+FIGURES = ("reconstruction", "spectra", "ranks", "coverage", "posterior", "predicted")
+"""Names of all figures that may be drawn."""
 
 
 def picture(recon: Reconstruction) -> Figure:

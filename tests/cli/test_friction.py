@@ -76,7 +76,7 @@ HINTS = {
     "a run to train": ("train {0}/run0 --out {1}/x", "is a run; give a dataset"),
     "runs without data": ("compare {0}/run0 {0}/run1", "to compare runs give `--data`"),
     "over what is read": ("evaluate {0}/0.hdf5 --json {0}/0.hdf5", "`--json` must not be what is read"),
-    "over another file": ("evaluate {0}/0.hdf5 --json {0}/1.hdf5", "1.hdf5, which is no table; choose another path"),
+    "over another file": ("evaluate {0}/0.hdf5 --json {0}/1.hdf5", "1.hdf5 is no table, and is not replaced"),
     "a negative seed": ("train {0}/double-well --out {1}/x --seed -1", "must be at least 0"),
     "a large seed": ("generate heat --out {1} --seed 9223372036854775808", "must be at most 9223372036854775807"),
 }  # fmt: skip

@@ -24,6 +24,12 @@ def system(tmp_path_factory):
     for words in MADE:
         cli.main(words.format(folder).split())
     (folder / "thesis.tex").write_text("all of it")
+    (folder / "photo.png").write_bytes(b"\x89PNG of mine")
+    (folder / "ranks.png").write_bytes(b"\x89PNG of mine")
+    (folder / "notes.pdf").write_text("words")
+    (folder / "r.png").hardlink_to(folder / "r.hdf5")
+    (folder / "mine" / "report.html").parent.mkdir()
+    (folder / "mine" / "report.html").write_text("mine")
     (folder / "hard.json").hardlink_to(folder / "r.hdf5")
     (folder / "soft.json").symlink_to(folder / "r.hdf5")
     return folder
@@ -37,7 +43,19 @@ REFUSED = {
     "a hard link": ("evaluate {0}/r.hdf5 --overwrite --json {0}/hard.json", "`--json` must not be what is read"),
     "a soft link": ("evaluate {0}/r.hdf5 --overwrite --json {0}/soft.json", "`--json` must not be what is read"),
     "an older table": ("evaluate {0}/r.hdf5 --json {0}/t.json", "t.json exists; choose another --json, or add"),
-    "another file": ("evaluate {0}/r.hdf5 --overwrite --json {0}/thesis.tex", "which is no table; choose another"),
+    "another file": (
+        "evaluate {0}/r.hdf5 --overwrite --json {0}/thesis.tex",
+        "is no table, and is not replaced",
+    ),
+    "what is drawn": ("info {0}/r.hdf5 --overwrite --plot {0}/r.png", "`--plot` must not be what is read"),
+    "a picture": ("info {0}/r.hdf5 --plot {0}/photo.png", "photo.png exists; choose another --plot, or add"),
+    "one of several pictures": ("evaluate {0}/r.hdf5 --plots {0}", "ranks.png exists; choose another --plots, or add"),
+    "no picture": ("info {0}/r.hdf5 --overwrite --plot {0}/notes.pdf", "notes.pdf is no figure, and is not replaced"),
+    "a demonstration": ("demo --out {0}", "{0} holds files that no demonstration wrote; choose another `--out`"),
+    "a report": (
+        "benchmark heat --quick --out {0}/mine",
+        "report.html is not of a benchmark, and is not",
+    ),
     "the data": (RECONSTRUCT + SHARD + " --out " + SHARD, "`out` must not be what is read"),
     "in the data": (RECONSTRUCT + DATA + " --out " + DATA + "/x.hdf5", "`out` must not lie in {0}"),
     "a file of the data": (RECONSTRUCT + DATA + " --out " + SHARD, "`out` must not be what is read"),

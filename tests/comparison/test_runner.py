@@ -117,6 +117,14 @@ def test_a_recipe_that_cannot_be_built_touches_no_results(results, tmp_path):
     assert {p.name for p in place.iterdir()} == {"cells.jsonl"}
 
 
+@pytest.mark.parametrize("name", ["recipe.json", "table.md", ".work"])
+def test_files_of_others_with_names_of_results_are_not_touched(name, tmp_path):
+    (tmp_path / name).write_text("[1]")
+    with pytest.raises(FileExistsError, match=f"{name} is not of a benchmark, and is not replaced; choose another"):
+        run_benchmark(small(), tmp_path, device=CPU)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "[1]")]
+
+
 def test_a_killed_run_goes_on_and_its_cells_die_with_it(tmp_path):
     """SIGKILL in the middle of a long cell: what was finished stays, the orphan ends, the lock is free."""
     recipe = tmp_path / "b.toml"

@@ -215,6 +215,9 @@ ZEROS = np.zeros((4, 3), "f4")
         (described(run=[]), "`info_json` of .* is damaged: `run` must be"),
         (described(run={"notes": 3}), r"`info_json` of .* is damaged: `run\.notes` must be"),
         (described(familiarity={}), r"`info_json` of .* is damaged: `familiarity\.distance` is missing"),
+        (described(run={"units": [1]}), r"`info_json` of .* is damaged: `run\.units` must be"),
+        (described(run={"observation": {"seed": 1}}), r"is damaged: `run\.observation\.observe` is missing"),
+        (described(familiarity={"distance": [1.0], "warnings": []}), "`distance` .* each of the 4 observations, got 1"),
         (described(steps="many"), "`info_json` of .* is damaged: `steps` must be"),
     ],
 )

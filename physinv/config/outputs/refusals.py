@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OVERWRITE", "check_folder", "check_replaced", "refuse_existing", "refuse_inputs"]
+__all__ = ["OVERWRITE", "check_folder", "check_kind", "check_replaced", "refuse_existing", "refuse_inputs"]
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,6 +39,26 @@ def check_replaced(path: Path) -> None:
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise FileExistsError(f"{path} is a pipe or a device, which no file replaces; take the name of a file.")
+
+
+def check_kind(path: Path, kind: str, beginnings: tuple[bytes, ...]) -> None:
+    """Refuse to replace a file by one of another kind.
+
+    Args:
+        path: A file that is to be written, and need not exist; an empty one may be replaced.
+        kind: What is to be written, in a word.
+        beginnings: First bytes of files of that kind.
+
+    Raises:
+        FileExistsError: If there is a file that begins in another way, or a folder.
+    """
+    if path.is_dir():
+        raise FileExistsError(f"{path} is a folder, which no {kind} replaces; take the name of a file.")
+    if path.is_file():
+        with path.open("rb") as file:
+            first = file.read(max(map(len, beginnings)))
+        if first and not first.startswith(beginnings):
+            raise FileExistsError(f"{path} is no {kind}, and is not replaced by one; choose another path, or move it.")
 
 
 def refuse_inputs(path: Path, option: str, inputs: Iterable[Path | str]) -> None:

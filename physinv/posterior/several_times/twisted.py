@@ -122,7 +122,10 @@ class TwistedReversal:
         n = check_count(n, "n")
         check_generator(generator)
         if n > self.particles:
-            raise ValueError(f"`n` must be at most the {self.particles} particles, got {n}; raise `particles`.")
+            raise ValueError(
+                f"`n` must be at most the {self.particles} particles, got {n}; take fewer samples, or in Python more "
+                "`particles`."
+            )
         simulator = self._simulator
 
         def inside(early: list[float]) -> Tensor:
@@ -219,6 +222,6 @@ def _say(least: Tensor) -> None:
     if few:
         warnings.warn(
             f"fewer than {_LEAST:.0f} particles count for {few} of {len(least)} records, down to "
-            f"{float(least.min()):.1f}; raise `particles`, or take mcmc.",
+            f"{float(least.min()):.1f}; take mcmc, or in Python more `particles`.",
             stacklevel=4,
         )

@@ -54,6 +54,7 @@ from torch import Tensor
 
 from physinv.config.files import write_atomically
 from physinv.config.inputs import Numbers, as_path, as_tensor, check_count, check_instance
+from physinv.config.outputs.refusals import check_kind
 from physinv.processes.layout import StateLayout
 
 Array = NDArray[np.float64]
@@ -67,6 +68,7 @@ _SIGNED, POSITIVE, SPREAD = "RdBu_r", "viridis", "Greys"
 UNSEEN = "0.75"
 WIDTH = 7.0  # inches: two columns of a journal page
 _DOTS, _PIXELS, _PAD = 150, 1200, 0.04  # least dots an inch, least pixels of the width, inches around the figure
+_BEGINNINGS = (b"\x89PNG", b"%PDF")
 _UNDATED: dict[str, dict[str, None]] = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
 
 
@@ -96,16 +98,18 @@ def save(figure: Figure, path: Path | str) -> None:
 
     Args:
         figure: The figure.
-        path: File to write, whose suffix is ``.png`` or ``.pdf``.
+        path: File to write, whose suffix is ``.png`` or ``.pdf``; an older figure is replaced, no file of another kind.
 
     Raises:
+        FileExistsError: If there is a file that is no figure.
         ValueError: If the suffix is another one, or an argument is of another kind.
     """
     check_instance(figure, Figure, "figure", "give save(figure, path)")
     path = as_path(path, "path", "give the file to write")
     suffix = path.suffix.lower()
     if suffix not in _UNDATED:
-        raise ValueError(f"`path` must end in {' or '.join(_UNDATED)}, got {path.name!r}.")
+        raise ValueError(f"a figure must end in {' or '.join(_UNDATED)}, got {path.name!r}; add one of them.")
+    check_kind(path, "figure", _BEGINNINGS)
     figure.draw_without_rendering()  # lay it out once, then hold it: laying out again would move things a little
     figure.set_layout_engine("none")
     canvas: Any = FigureCanvasAgg(figure)

@@ -72,7 +72,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 def test_errors_say_what_to_do(tmp_path: Path) -> None:
     simulator, paths, samples = draw("OU 4-D")
     truth, layout = paths[:, 0], simulator.layout
-    with pytest.raises(ValueError, match=r"`path` must end in \.png or \.pdf, got 'a\.jpg'"):
+    with pytest.raises(ValueError, match=r"a figure must end in \.png or \.pdf, got 'a\.jpg'"):
         plot.save(plot.ranks(torch.tensor([1, 2])), tmp_path / "a.jpg")
     with pytest.raises(ValueError, match=r"`states` must hold 5 states of 1 axes each.*got shape \(41, 4\)"):
         plot.trajectory(paths[0], simulator.times[:5], layout)
