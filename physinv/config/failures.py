@@ -26,6 +26,15 @@ _REMEDIES = {
 }
 """What to do about a failure of the system, by its number."""
 
+_OF_PATHS = {
+    errno.EEXIST: "move it, or give another path",
+    errno.EISDIR: "it is a folder; give a file",
+    errno.ELOOP: "it is a link that leads back to itself; give another path",
+    errno.ENAMETOOLONG: "give a shorter one",
+    errno.ENOTDIR: "a file lies where a folder is needed; give another path",
+}
+"""The same where the path is to blame, and not the system."""
+
 _CODE = re.compile(r"(?:code: |os error |errno = )(\d+)")  # as Rust and HDF5 write it
 _SIZE = re.compile(r"allocate ([\d.]+) ?(bytes|[kKMGTP]i?B)")
 _MEMORY = (
@@ -134,7 +143,7 @@ def os_failure(error: OSError) -> str:
         return " ".join(str(error).split())
     if error.errno == errno.ENOENT and error.filename is None and not _placed():
         return "the working folder is gone; change to one that is there (`cd`)."
-    remedy = _REMEDIES.get(error.errno or 0)
+    remedy = (_REMEDIES | _OF_PATHS).get(error.errno or 0)
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror}" + (f"; {remedy}." if remedy else "")
 

@@ -152,7 +152,7 @@ def read_header(path: Path, *, verify: bool = True) -> Header:
             if isinstance(error, ValueError) and str(path) in str(error):
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise ValueError(f"{path} is not a whole trajectory file: {reason}.") from None
+            raise ValueError(f"{path} is not a whole trajectory file: {reason}; generate or copy it again.") from None
     return header
 
 

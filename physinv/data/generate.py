@@ -40,6 +40,7 @@ from physinv.data.resume import (
     holds_data,
     refuse_finished,
     refuse_other_files,
+    refuse_other_statistics,
     remove_leftovers,
 )
 from physinv.data.writer import TrajectoryWriter
@@ -89,6 +90,7 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
     check_steps(plan.simulator)
     with lock_folder(out, "generate"):
         complete(out)
+        refuse_other_statistics(out)
         remove_leftovers(out)
 
         # Existing data are resumed, refused, or replaced once all new files are there.

@@ -42,7 +42,7 @@ from physinv.data.imports.plan import ImportPlan, plan_import
 from physinv.data.imports.splits import Pick
 from physinv.data.inspect import field_statistics
 from physinv.data.plan import CHUNK_BYTES, TRAJECTORIES_PER_SHARD
-from physinv.data.resume import dataset_files
+from physinv.data.resume import dataset_files, refuse_other_statistics
 from physinv.data.writer import TrajectoryWriter
 
 _MOST_CHECKED = 2**30  # bytes of states that a look at a file reads, some seconds
@@ -133,6 +133,7 @@ def write_import(
         raise ValueError(f"`--out` must be a folder of its own, {out} holds {inside[0]}, which is to be imported.")
     with lock_folder(out, "import"):
         complete(out)
+        refuse_other_statistics(out)
         refuse_existing(out, overwrite)
         place, old = staging(out), dataset_files(out)
         try:

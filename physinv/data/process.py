@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["check_config_times", "check_times", "other_parameters", "process_of"]
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,15 +44,26 @@ def process_of(data: TrajectoryDataset) -> Simulator:
             "`physinv generate` or `physinv import`."
         )
     process = find(config["simulator"])
-    try:
+    with _blamed(data.path):
         made = build(process, config["parameters"])
         check_times(data.path, data.times.tolist(), made)
         if isinstance(made, Recorded):
             _check_recorded(data, made)
-    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # of values inside of lists, for example
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ValueError(f"`parameters` in the configuration of {data.path} make no process: {reason}.") from None
     return made
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Let errors inside the block, of parameters that a configuration holds, name that; others name the file."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:  # of values inside of lists
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ValueError(
+            f"`parameters` in the configuration of {path} make no process: {reason}; generate or import it again."
+        ) from None
 
 
 def _check_recorded(data: TrajectoryDataset, made: Recorded) -> None:

@@ -9,6 +9,7 @@ __all__ = [
     "holds_data",
     "refuse_finished",
     "refuse_other_files",
+    "refuse_other_statistics",
     "remove_leftovers",
 ]
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from physinv.config.failures import told_bytes
 from physinv.config.files import MOST_TEXT, check_regular
 from physinv.config.json_text import read_object
-from physinv.config.outputs.refusals import OVERWRITE
+from physinv.config.outputs.refusals import OVERWRITE, check_kind
 from physinv.config.outputs.replace import staging
 from physinv.config.outputs.temporary import sweep
 from physinv.data.file_format import read_header
@@ -123,6 +124,18 @@ def remove_leftovers(out: Path) -> None:
     for folder in (*places, *(place / "data" / split for place in places for split in SPLITS)):
         for path in sweep(folder):
             raise BlockingIOError(f"{path} is being written by another process; wait until that has finished.")
+
+
+def refuse_other_statistics(out: Path) -> None:
+    """Refuse to write statistics over a file of the same name.
+
+    Args:
+        out: Folder of the dataset.
+
+    Raises:
+        FileExistsError: If it holds a ``stats.yaml`` that is no table of statistics.
+    """
+    check_kind(out / "stats.yaml", "table of statistics", (b"mean:",))
 
 
 def dataset_files(out: Path) -> list[Path]:

@@ -48,6 +48,8 @@ def test_each_failure_has_a_remedy():
     assert told(errno.ENOSPC) == "x: No space left on device; free some space, or write to another disk."
     assert told(errno.EACCES).startswith("x: Permission denied; change its permissions")
     assert told(errno.EMFILE, None).startswith("Too many open files; raise the limit of open files (`ulimit -n 4096`)")
+    assert told(errno.ENOTDIR) == "x: Not a directory; a file lies where a folder is needed; give another path."
+    assert told(errno.EEXIST).endswith("; move it, or give another path.")
     assert told(errno.ENOENT) == "x: No such file or directory"
     assert os_failure(FileExistsError("x is a run;\nadd --overwrite")) == "x is a run; add --overwrite"
     assert as_os_error(FileNotFoundError(errno.ENOENT, "No such file"), "x") is None  # that is the user's to correct

@@ -63,6 +63,14 @@ def test_files_of_the_user_stay(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["generate", "import"])
+def test_a_table_of_others_is_not_taken_for_statistics(kind, tmp_path):
+    (tmp_path / "stats.yaml").write_text("mine: 1")
+    with pytest.raises(FileExistsError, match=r"stats\.yaml is no table of statistics, and is not replaced by one"):
+        make(kind, tmp_path)
+    assert content(tmp_path) == {"stats.yaml": b"mine: 1"}
+
+
+@pytest.mark.parametrize("kind", ["generate", "import"])
 def test_data_may_be_a_link_to_another_place(kind, tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "work").mkdir()
