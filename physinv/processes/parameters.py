@@ -22,6 +22,10 @@ Process = TypeVar("Process")
 MOST = 2**21
 """Largest value of parameters that are whole numbers, where nothing else is said: each time and point is listed."""
 
+_LARGEST = 1e38
+"""Largest size of parameters that are real numbers, and one over the smallest but 0: states of float32 hold no others,
+and floats no powers of much larger or smaller ones."""
+
 _TIMES = ("horizon", "steps", "inner")  # when states are stored and solved for: one law whatever they are
 
 
@@ -199,6 +203,9 @@ def check_value(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
         raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
+    if isinstance(value, float) and value and not 1 / _LARGEST <= abs(value) <= _LARGEST:
+        bounds = f"between {1 / _LARGEST:g} and {_LARGEST:g} in size"
+        raise ValueError(f"{name} must be {bounds}, got {value:g}; take another unit.")
     if (bound := about.get("above")) is not None and not value > bound:
         raise ValueError(f"{name} must be above {bound}, got {value}.")
     low, high = about.get("minimum"), about.get("maximum")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["every", "parts", "refine", "together"]
+__all__ = ["every", "parts", "refine", "spin_up_steps", "together"]
 
 import collections
 import dataclasses
@@ -18,6 +18,7 @@ from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import SDE
 
 _MOST = 2**53  # parts of an interval that are counted
+_LONGEST = 10**6  # solver steps before initial states
 
 
 def parts(duration: float, longest: float | None) -> int:
@@ -38,6 +39,33 @@ def parts(duration: float, longest: float | None) -> int:
         return 1
     count = duration / longest - 1e-3 if longest > 0 else math.inf
     return max(1, math.ceil(count)) if count < _MOST else _MOST
+
+
+def spin_up_steps(owner: object, name: str, duration: float, count: float) -> int:
+    """Count the solver steps that a process takes before its initial states.
+
+    Args:
+        owner: The process, for messages.
+        name: The parameter that says how long it runs.
+        duration: Its value, in units of time.
+        count: How many steps that are, before rounding.
+
+    Returns:
+        0 or more.
+
+    Raises:
+        ValueError: If there are more than 10^6, which would never end.
+
+    Example:
+        >>> spin_up_steps(object(), "spin_up", 1.0, 99.7)
+        100
+    """
+    if count > _LONGEST:
+        raise ValueError(
+            f"`{name}` = {duration:g} of {type(owner).__name__} takes {count:.3g} solver steps before the initial "
+            f"states, {_LONGEST} are the most; take a shorter time."
+        )
+    return round(count)
 
 
 def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Float[Tensor, " fine"]:

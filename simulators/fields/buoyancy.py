@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d, pad
 
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
+from physinv.processes.substeps import spin_up_steps
 from simulators.numerics.projection import project
 from simulators.numerics.stepped import Stepped
 
@@ -142,7 +143,8 @@ class Buoyancy(Stepped):
         free, t = self.free(x), x.new_zeros(batch)
         x = self._project(torch.cat([free[:, :3] * x[:, :3], x[:, 3:]], dim=1))
         dt = torch.as_tensor(self.dt, device=device, dtype=dtype)
-        age, end = (round(number(a / self.dt)) for a in (self.start, self.inflow_end))
+        age = spin_up_steps(self, "start", number(self.start), number(self.start / self.dt))
+        end = round(number(self.inflow_end / self.dt))
         for i in range(age):
             dw = dt.sqrt() * torch.randn(x.shape, generator=generator, device=device, dtype=dtype)
             x = self._flow(x, self.dt, source if i < end else None)

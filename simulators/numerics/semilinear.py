@@ -29,7 +29,7 @@ from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.solve import check_times, gather
 from physinv.processes.parameters import number, parameter
 from physinv.processes.simulator import Simulator, every, refine
-from physinv.processes.substeps import together
+from physinv.processes.substeps import spin_up_steps, together
 from simulators.numerics.check_parts import check_modes
 from simulators.numerics.memo import Memo
 from simulators.numerics.phi import phi
@@ -336,7 +336,8 @@ class Semilinear(Simulator):
         Returns:
             ``(batch, *state)``: initial states on or near the attractor.
         """
-        count = round(duration / number(self.horizon) * self.steps * self.substeps)
+        steps = duration / number(self.horizon) * self.steps * self.substeps
+        count = spin_up_steps(self, "spin_up", duration, steps)
         if count == 0:
             return x
         times = torch.linspace(0, duration, count + 1, dtype=torch.float64)

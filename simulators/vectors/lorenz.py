@@ -16,6 +16,7 @@ from torch import Tensor
 from physinv.equations.solve import march
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import parameter
+from physinv.processes.substeps import spin_up_steps
 from simulators.numerics.priors import RandomField
 from simulators.numerics.rk4_noise import SmoothFlow
 
@@ -49,7 +50,7 @@ class Chaotic(SmoothFlow, RandomField):
         x = z.new_tensor(self.centre) + self.spread * z
         if self.spin_up == 0:
             return x
-        count = max(1, round(self.spin_up / _SPIN_UP_STEP))
+        count = max(1, spin_up_steps(self, "spin_up", self.spin_up, self.spin_up / _SPIN_UP_STEP))
         times = torch.linspace(0, self.spin_up, count + 1, dtype=torch.float64)
         states = march(self, x, times, step=self.step, generator=generator)
         (last,) = collections.deque(states, maxlen=1)

@@ -18,10 +18,13 @@ from physinv.processes.check_steps import check_steps
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import parameter
 from physinv.processes.simulator import Simulator, every, refine
-from physinv.processes.substeps import together
+from physinv.processes.substeps import parts, together
+from simulators.fields.buoyancy import Buoyancy
+from simulators.fields.gray_scott import GrayScott
 from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
 from simulators.numerics import semilinear
 from simulators.vectors.double_well import DoubleWell
+from simulators.vectors.lorenz import Lorenz63
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
@@ -210,7 +213,14 @@ def test_states_whose_parameters_are_tensors_are_not_divided():
     assert together(dataclasses.replace(DoubleWell(), barrier=torch.tensor(1.0)), x) is None  # as `Varying` gives them
 
 
-@pytest.mark.parametrize("barrier", [1e308, 1e300])  # a longest step of 0, and a very short one
-def test_a_process_that_no_number_of_steps_solves_is_refused(barrier):
+def test_a_process_that_no_number_of_steps_solves_is_refused():
+    for longest in (0.0, math.nan, 1e-320):
+        assert parts(1.0, longest) == 2**53
     with pytest.raises(ValueError, match=r"needs 9007199254740992 solver steps .*; raise `steps`"):
-        _ = DoubleWell(barrier=barrier).substeps
+        _ = DoubleWell(barrier=1e38).substeps
+
+
+@pytest.mark.parametrize(("make", "name"), [(Lorenz63, "spin_up"), (GrayScott, "spin_up"), (Buoyancy, "start")])
+def test_a_spin_up_that_never_ends_is_refused(make, name):
+    with pytest.raises(ValueError, match=rf"`{name}` = 1e\+15 of {make.__name__} takes .* solver steps"):
+        make(**{name: 1e15}).initial(1)

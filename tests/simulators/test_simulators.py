@@ -306,6 +306,8 @@ def test_force_is_minus_the_gradient_of_the_potential():
         (lambda: build(Heat, {"sise": 3}), "Heat has no parameter `sise`; did you mean `size`?"),
         (lambda: build(Heat, {"size": 3.5}), "`size` of Heat must be of type int, got 3.5"),
         (lambda: build(Heat, {"noise": float("nan")}), "`noise` of Heat must be finite"),
+        (lambda: Heat(noise=1e200), "`noise` of Heat must be between 1e-38 and 1e+38 in size, got 1e+200"),
+        (lambda: Heat(horizon=5e-324), "`horizon` of Heat must be between 1e-38"),  # an interval of no length
         (lambda: build(Heat, {"horizon": -1}), "`horizon` of Heat must be above 0"),
         (lambda: build(Heat, {"dimension": 4}), "`dimension` of Heat must be between 1 and 3, got 4"),
         (lambda: build(DoubleWell, {"dimension": 3}), "`dimension` of DoubleWell must be between 1 and 2, got 3"),
