@@ -130,7 +130,8 @@ def check_process(simulator: Simulator, x: Float[Tensor, "batch *state"]) -> Non
             owner = type(simulator).__name__
             told = "must be finite at t = 0 in the initial states, got infinity or NaN"
             raise ValueError(
-                f"`drift` of {owner} {told}; no step is short enough for it: begin elsewhere, or bound it."
+                f"`drift` of {owner} {told}; no step is short enough for it: change a parameter, begin elsewhere, or "
+                "bound it."
             )
 
 
@@ -156,7 +157,9 @@ def check_draws(simulator: Simulator) -> None:
     again, other = (draw_initial(simulator, n, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     owner, remedy = type(simulator).__name__, "draw by functions of torch, and give `generator` to each"
     if not bool(first.isfinite().all()):
-        raise ValueError(f"`initial` of {owner} must draw finite numbers, got NaN or infinity; mend what makes them.")
+        raise ValueError(
+            f"`initial` of {owner} must draw finite numbers, got NaN or infinity; change a parameter, or mend it."
+        )
     if not torch.equal(first, again):
         raise ValueError(f"`initial` of {owner} must draw the same states from the same generator; {remedy}.")
     if torch.equal(first, other) and not torch.equal(first, first[:1].expand_as(first)):

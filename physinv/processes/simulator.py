@@ -265,8 +265,8 @@ class Simulator(SDE):
             first = int((~states.isfinite()).transpose(0, 1).flatten(1).any(1).nonzero()[0])
             raise ValueError(
                 f"the states of {type(self).__name__} became infinite or NaN until t = "
-                f"{float((self.times if times is None else times)[first]):.3g}; raise `steps`, or give the class a "
-                "shorter `longest_step`."
+                f"{float((self.times if times is None else times)[first]):.3g}; raise `steps`, change a parameter, "
+                "or give the class a shorter `longest_step`."
             )
         return states
 
