@@ -28,8 +28,8 @@ _REMEDIES = {
 
 _OF_PATHS = {
     errno.EEXIST: "move it, or give another path",
-    errno.EISDIR: "it is a folder; give a file",
-    errno.ELOOP: "it is a link that leads back to itself; give another path",
+    errno.EISDIR: "give a file",
+    errno.ELOOP: "give another path",
     errno.ENAMETOOLONG: "give a shorter one",
     errno.ENOTDIR: "a file lies where a folder is needed; give another path",
 }
