@@ -35,6 +35,9 @@ from physinv.processes.substeps import every, parts, refine, together
 _MANY = 10**5
 """Solver steps between two stored times from which on a process counts as set up wrongly."""
 
+_MOST = 10**7
+"""Solver steps to times that are asked for, at most."""
+
 
 @dataclass(frozen=True)
 class Simulator(SDE):
@@ -331,9 +334,18 @@ class Simulator(SDE):
 
         Args:
             times: Increasing times; None: the stored ones.
+
+        Raises:
+            ValueError: If ``times`` are given that take more solver steps than will ever be done.
         """
-        times, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
-        return times, [parts(abs(gap), longest) for gap in times.diff().tolist()]
+        given, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
+        counts = [parts(abs(gap), longest) for gap in given.diff().tolist()]
+        if times is not None and (total := sum(counts)) > _MOST:
+            raise ValueError(
+                f"`times` up to {float(given.abs().max()):.3g} take {total:.3g} solver steps of {type(self).__name__}, "
+                f"{_MOST} are the most; take nearer ones."
+            )
+        return given, counts
 
     def check_parts(self, x: Float[Tensor, "batch *state"]) -> None:
         """Raise ValueError if a part that a kind of processes asks of its classes does not fit; others have none.

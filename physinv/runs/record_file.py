@@ -174,6 +174,8 @@ def _inside(record: Path, name: str, where: str) -> Path:
 def _places(path: Path, shape: tuple[int, ...], where: str) -> list[int]:
     """The components where a mask, of a state or of its points, is true."""
     mask = read_numbers(path, None, where)
+    if bool(mask.isnan().any()):
+        raise ValueError(f"`mask` of {where} must be true or false everywhere, got NaN; write 0 where nothing is seen.")
     for wanted in (shape, shape[1:]):
         if tuple(mask.shape) == wanted and len(wanted) > 0:
             places: list[int] = (mask != 0).expand(shape).flatten().nonzero()[:, 0].tolist()

@@ -25,6 +25,7 @@ def folder(tmp_path_factory):
     mask[::3, 1::2] = True
     np.save(folder / "mask.npy", mask)
     np.save(folder / "blind.npy", mask & False)
+    np.save(folder / "unsure.npy", np.where(mask, 1.0, np.nan))
     np.save(folder / "early.npy", x[:, 2, 0, ::2, ::2])
     late = x[:, 4, 0][:, mask]
     late[1, 5] = np.nan
@@ -182,6 +183,7 @@ def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
         ('mask = "mask.npy"', 'mask = "mask.npy"\nobserve = "every:2"', "`observe` or `mask` of entry 1"),
         ('mask = "mask.npy"', 'mask = "blind.npy"', "`mask` of entry 1"),
         ('mask = "mask.npy"', 'mask = "late.npy"', "`mask` of entry 1"),
+        ('mask = "mask.npy"', 'mask = "unsure.npy"', "`mask` of entry 1 of"),
         ('data = "late.npy"', 'data = "early.npy"', "`data` of entry 1"),
         ('data = "late.npy"', 'data = "/etc/hostname"', "must lie in the folder of the record"),
         ('data = "late.npy"', 'data = "heat/../../late.npy"', "must lie in the folder of the record"),

@@ -224,3 +224,8 @@ def test_a_process_that_no_number_of_steps_solves_is_refused():
 def test_a_spin_up_that_never_ends_is_refused(make, name):
     with pytest.raises(ValueError, match=rf"`{name}` = 1e\+15 of {make.__name__} takes .* solver steps"):
         make(**{name: 1e15}).initial(1)
+
+
+def test_times_that_are_never_reached_are_refused():
+    with pytest.raises(ValueError, match=r"`times` up to 1e\+30 take .* solver steps of DoubleWell"):
+        DoubleWell().run(torch.zeros(1, 1), [0.0, 1.0, 1e30])
