@@ -22,6 +22,8 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`), and try again",
     errno.ENFILE: "close other programs, and try again",
     errno.ENOMEM: "free some memory, and try again",
+    errno.ELOOP: "give another path",
+    errno.ENAMETOOLONG: "give a shorter path",
     errno.EIO: "the disk or its network fails; copy the file to another one",
 }
 """What to do about a failure of the system, by its number."""
@@ -29,8 +31,6 @@ _REMEDIES = {
 _OF_PATHS = {
     errno.EEXIST: "move it, or give another path",
     errno.EISDIR: "give a file",
-    errno.ELOOP: "give another path",
-    errno.ENAMETOOLONG: "give a shorter one",
     errno.ENOTDIR: "a file lies where a folder is needed; give another path",
 }
 """The same where the path is to blame, and not the system."""

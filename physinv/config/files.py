@@ -24,7 +24,8 @@ import math
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     check_regular(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with _name_in_utf8(path) as name, safe_open(name, framework="pt") as file:
             flat, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError) as error:
         if (refused := as_os_error(error, path)) is not None:
@@ -291,6 +292,18 @@ def sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _name_in_utf8(path: Path) -> Iterator[str]:
+    """A name by which a library finds a file that takes no others: of a path of other bytes, that of an open file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+        return
+    yield str(path)
 
 
 def _is_pair(name: str) -> bool:

@@ -201,7 +201,8 @@ def reconstruct_record(
             for line in told if warn is not None else []:
                 warn(line)  # type: ignore[misc]
 
-    with threads_for(layout.shape), reserved(out, read, overwrite=overwrite):
+    verb = "impute" if run.info["method"] == "imputation" else "reconstruct"
+    with threads_for(layout.shape), reserved(out, read, overwrite=overwrite, verb=verb):
         write_atomically(out, write)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 
 import pytest
 import torch
@@ -124,3 +125,10 @@ def test_no_changed_bit_of_a_header_goes_unnoticed(tmp_path):
             assert torch.equal(tensors["a"], before[0]["a"])
     assert len(told) > 1000
     assert not any("\n" in line for line in told)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes")
+def test_tensors_are_read_from_a_file_whose_name_is_no_text(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.safetensors")
+    save_tensors(path, {"w": torch.ones(2)}, {"format": "1"})
+    assert torch.equal(load_tensors(path)[0]["w"], torch.ones(2))

@@ -2,8 +2,10 @@
 
 import fcntl
 import json
+import os
 import random
 import resource
+import sys
 
 import h5py
 import numpy as np
@@ -253,3 +255,18 @@ def test_files_that_were_packed_again_keep_their_checksums(path, tmp_path):
         for key, value in file.attrs.items():
             packed.attrs[key] = value
     assert torch.equal(read_reconstruction(tmp_path / "packed.hdf5").samples, read_reconstruction(path).samples)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes")
+def test_a_folder_whose_name_is_no_text_is_named_with_escapes(tmp_path):
+    named = tmp_path / os.fsdecode(b"\xff")
+    generate(
+        DatasetPlan(OrnsteinUhlenbeck(dim=1, steps=2), {"train": 20, "valid": 9, "test": 3}, 0, "ornstein-uhlenbeck"),
+        named,
+    )
+    train, valid, test = (TrajectoryDataset(named / "data" / split) for split in ("train", "valid", "test"))
+    run = fit_run(train, valid, method="exact")
+    reconstruct(run, test, named / "r.hdf5", SamplingPlan(samples=2, certify=0))
+    assert read_reconstruction(named / "r.hdf5").samples.shape == (3, 2, 1)
+    with h5py.File(named / "r.hdf5") as file:
+        assert file.attrs["data"].endswith("/\\udcff/data/test")

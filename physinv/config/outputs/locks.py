@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from physinv.config.json_text import read_object
 from physinv.config.outputs.refusals import check_folder
+from physinv.config.outputs.temporary import temporary_path
 
 _NAME = ".physinv.lock"
 _NONE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # of file systems that know no locks
@@ -87,6 +88,7 @@ def _locked(place: Path, target: Path, verb: str, wait: float) -> Iterator[None]
     try:
         lock.acquire(poll_interval=0.02)
     except Timeout:
+        _check_place(place, target)
         raise BlockingIOError(
             f"{target} is being written by {_holder(place)}; wait until that has finished, or choose another place."
         ) from None
@@ -104,6 +106,16 @@ def _locked(place: Path, target: Path, verb: str, wait: float) -> Iterator[None]
         with contextlib.suppress(OSError):
             place.unlink()
         lock.release()
+
+
+def _check_place(place: Path, target: Path) -> None:
+    """Raise what the system says of a folder that takes no files, which the library takes for somebody else's lock."""
+    probe = temporary_path(place)
+    try:
+        os.close(os.open(probe, os.O_RDWR | os.O_CREAT))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
+    probe.unlink()
 
 
 def _holder(place: Path) -> str:

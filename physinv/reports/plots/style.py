@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 import math
+import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +51,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -69,6 +73,7 @@ UNSEEN = "0.75"
 WIDTH = 7.0  # inches: two columns of a journal page
 _DOTS, _PIXELS, _PAD = 150, 1200, 0.04  # least dots an inch, least pixels of the width, inches around the figure
 _BEGINNINGS = (b"\x89PNG", b"%PDF")
+_MATH = MathTextParser("path")
 _UNDATED: dict[str, dict[str, None]] = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
 
 
@@ -89,7 +94,9 @@ def house_style() -> Iterator[None]:
         mpl.rc("lines", linewidth=1.3)
         mpl.rc("figure", dpi=150)
         mpl.rc("pdf", fonttype=42)
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # a box stands for it
+            yield
 
 
 @house_style()
@@ -110,6 +117,8 @@ def save(figure: Figure, path: Path | str) -> None:
     if suffix not in _UNDATED:
         raise ValueError(f"a figure must end in {' or '.join(_UNDATED)}, got {path.name!r}; add one of them.")
     check_kind(path, "figure", _BEGINNINGS)
+    for text in figure.findobj(Text):
+        _make_drawable(text)
     figure.draw_without_rendering()  # lay it out once, then hold it: laying out again would move things a little
     figure.set_layout_engine("none")
     canvas: Any = FigureCanvasAgg(figure)
@@ -117,6 +126,19 @@ def save(figure: Figure, path: Path | str) -> None:
     dots = max(_DOTS, math.ceil(_PIXELS / wide))
     options: Look = {"format": suffix[1:], "metadata": _UNDATED[suffix], "dpi": dots}
     write_atomically(path, lambda tmp: figure.savefig(tmp, bbox_inches="tight", pad_inches=_PAD, **options))
+
+
+def _make_drawable(text: Text) -> None:
+    """Replace characters of names that no font has, and show what only looks like mathematics as it is."""
+    words = text.get_text()
+    plain = "".join("\ufffd" if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in words)
+    if plain != words:
+        text.set_text(plain)
+    if text.get_parse_math() and words.count("$") > 1:
+        try:
+            _MATH.parse(plain)
+        except ValueError:
+            text.set_parse_math(False)
 
 
 @house_style()
@@ -130,7 +152,7 @@ def titled(figure: Figure, title: str) -> Figure:
     Returns:
         The same figure.
     """
-    figure.suptitle(title, size=10)
+    figure.suptitle(title, size=10, parse_math=False)
     return figure
 
 

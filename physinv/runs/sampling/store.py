@@ -183,7 +183,7 @@ class Store:
         n = self.sizes["observation_index"]
         found: dict[str, Any] = {}
         if observed is not None:
-            found["source"] = np.array(observed.sources[:n], dtype=h5py.string_dtype())
+            found["source"] = np.array(list(map(_in_utf8, observed.sources[:n])), dtype=h5py.string_dtype())
             found["source_index"] = np.array(observed.indices[:n], dtype="i8")
         if familiar is not None:
             found["distance"] = np.array(familiar.distance, dtype="f8")
@@ -200,7 +200,7 @@ class Store:
         for key in _ATTRIBUTES:
             if info[key] is not None:
                 value = info[key]
-                self.file.attrs[key] = value[:_LONGEST] if isinstance(value, str) else value
+                self.file.attrs[key] = _in_utf8(value)[:_LONGEST] if isinstance(value, str) else value
         self.file.attrs["Conventions"] = "CF-1.8"
         self.file.create_dataset("info_json", data=json.dumps(info))
         seal_hdf5(self.file)
@@ -255,13 +255,16 @@ def check_fits(n: int, k: int, layout: StateLayout, path: Path) -> None:
 
 
 @contextmanager
-def reserved(out: Path, data: TrajectoryDataset | FinalStates | list[Path], *, overwrite: bool) -> Iterator[None]:
+def reserved(
+    out: Path, data: TrajectoryDataset | FinalStates | list[Path], *, overwrite: bool, verb: str = "reconstruct"
+) -> Iterator[None]:
     """Reserve the file of a reconstruction for this process inside the block.
 
     Args:
         out: The file.
         data: What is read, or its files, which it must not be.
         overwrite: Whether an older reconstruction may be replaced.
+        verb: What writes, for whoever comes second.
 
     Yields:
         Nothing.
@@ -272,7 +275,7 @@ def reserved(out: Path, data: TrajectoryDataset | FinalStates | list[Path], *, o
         ValueError: If it is what is read, or no reconstruction.
     """
     refuse_inputs(out, "out", data if isinstance(data, list) else _read_of(data))
-    with lock_file(out, "reconstruct"):
+    with lock_file(out, verb):
         refuse_existing(out, "out", overwrite=overwrite)
         if out.exists():
             check_replaceable(out)
@@ -285,3 +288,8 @@ def _read_of(data: TrajectoryDataset | FinalStates) -> list[Path]:
         return [Path(source) for source in data.sources]
     folders = {path.parent for path in data.paths if path.parent == data.path != path}
     return [*data.paths, *folders]
+
+
+def _in_utf8(name: str) -> str:
+    """A name of any bytes, as that of a file may be, with escapes for those that are no UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()

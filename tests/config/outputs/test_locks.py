@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -108,3 +109,10 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch):
     with lock_folder(tmp_path / "run", "train"):
         (tmp_path / "run" / "x").touch()
     assert names_in(tmp_path / "run") == ["x"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="a folder that takes no files from anybody")
+def test_a_folder_that_takes_no_files_is_not_taken_for_a_lock_of_others():
+    with pytest.raises(FileNotFoundError) as told, lock_file(Path("/proc/table.json"), "evaluate"):
+        pass
+    assert told.value.filename == "/proc/table.json"

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.figure
 import pytest
 import torch
 from plot_cases import draw, small
@@ -86,3 +87,14 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         plot.ranks(torch.zeros(3, dtype=torch.long))
     with pytest.raises(ValueError, match=r"`records` must hold at least one record"):
         plot.training([])
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_that_no_font_has_and_no_mathematics_are_drawn(tmp_path: Path) -> None:
+    for name in (r"a$\frac$", "\udcff\x1b", "漢\nb"):
+        figure = mpl.figure.Figure()
+        axes = figure.subplots()
+        axes.set(xlabel=name, ylabel="$x$")
+        plot.save(plot.titled(figure, f"training of {name}"), tmp_path / "a.png")
+        assert axes.yaxis.label.get_parse_math()  # of ours, which is mathematics
+        assert axes.xaxis.label.get_parse_math() == ("frac" not in name)
