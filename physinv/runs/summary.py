@@ -169,14 +169,31 @@ def read_summary(run: Path, layout: StateLayout, device: torch.device) -> Traini
     law = below("law", tensors)
     linear, forward = ({k: v.to(device) for k, v in below(name, tensors).items()} for name in ("linear", "forward"))
     try:
-        return TrainingSummary(
+        found = TrainingSummary(
             FinalLaw.from_tensors(layout, law) if law else None,
             tensors["initial"],
             LinearEstimate.from_tensors(layout, linear) if linear else None,
             ForwardLaw.from_tensors(layout, forward) if forward else None,
         )
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        _check_shapes(found, layout.shape, device)
+        return found
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; train again.") from None
+
+
+def _check_shapes(found: TrainingSummary, shape: tuple[int, ...], device: torch.device) -> None:
+    """Raise ValueError unless each part takes two states and gives what belongs to two states of that shape."""
+    x = torch.zeros(2, *shape)
+    given = {"initial": found.initial[:1].expand(2, *shape)}
+    if found.linear is not None:
+        given["linear"] = found.linear.mean(x.to(device)) + found.linear.deviation
+    if found.forward is not None:
+        given["forward"] = found.forward.map.mean(x.to(device)) + found.forward.misses[:1]
+    wrong = [name for name, y in given.items() if y.shape != x.shape]
+    if found.law is not None and found.law.distance(x).shape != (2,):
+        wrong.append("law")
+    if wrong:
+        raise ValueError(f"`{wrong[0]}` holds numbers of other shapes than states of {shape} need")
 
 
 def _some(simulator: Simulator, data: TrajectoryDataset, time_index: int, most: int) -> Tensor:

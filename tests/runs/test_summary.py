@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from physinv.config.files import load_tensors, save_tensors
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import final_states
 from physinv.data.generate import generate
@@ -49,6 +50,23 @@ def test_summaries_are_read_as_they_were_written(data, tmp_path):
     assert torch.equal(again.initial, data["train"].states(0))
     (tmp_path / SUMMARY).write_bytes((tmp_path / SUMMARY).read_bytes()[:300])
     with pytest.raises(ValueError, match="not a readable safetensors file"):
+        read_summary(tmp_path, PROCESS.layout, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("initial", torch.zeros(5, 3)),
+        ("law.scale", torch.zeros(3, 3)),
+        ("linear.deviation", torch.zeros(3, 1, 2)),
+        ("linear.weights", torch.zeros(3, 2)),
+    ],
+)
+def test_summaries_of_other_shapes_are_damage(name, other, data, tmp_path):
+    write_summary(tmp_path, summarise(PROCESS, data["train"], data["valid"]))
+    tensors, header = load_tensors(tmp_path / SUMMARY)
+    save_tensors(tmp_path / SUMMARY, tensors | {name: other}, header)
+    with pytest.raises(ValueError, match=r"summary\.safetensors is damaged: .*; train again"):
         read_summary(tmp_path, PROCESS.layout, torch.device("cpu"))
 
 
