@@ -197,4 +197,6 @@ def _message(error: Exception) -> str | None:
         return os_failure(error)
     if isinstance(error, RuntimeError) and str(error).startswith(_LOOP):  # which Python below 3.13 raises
         return f"{str(error).removeprefix(_LOOP)[1:-1]} is a link that leads back to itself; give another path."
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return "no more threads may be started; raise the limit (`ulimit -u`), or close other programs."
     return " ".join(str(error).split()) if isinstance(error, ValueError) else None

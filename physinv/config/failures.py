@@ -28,12 +28,13 @@ _REMEDIES = {
 }
 """What to do about a failure of the system, by its number."""
 
-_OF_PATHS = {
+_OTHERS = {
+    errno.EAGAIN: "raise the limit of processes (`ulimit -u`), or close other programs",
     errno.EEXIST: "move it, or give another path",
     errno.EISDIR: "give a file",
     errno.ENOTDIR: "a file lies where a folder is needed; give another path",
 }
-"""The same where the path is to blame, and not the system."""
+"""The same where no file that is read or written is to blame."""
 
 _CODE = re.compile(r"(?:code: |os error |errno = )(\d+)")  # as Rust and HDF5 write it
 _SIZE = re.compile(r"allocate ([\d.]+) ?(bytes|[kKMGTP]i?B)")
@@ -143,7 +144,7 @@ def os_failure(error: OSError) -> str:
         return " ".join(str(error).split())
     if error.errno == errno.ENOENT and error.filename is None and not _placed():
         return "the working folder is gone; change to one that is there (`cd`)."
-    remedy = (_REMEDIES | _OF_PATHS).get(error.errno or 0)
+    remedy = (_REMEDIES | _OTHERS).get(error.errno or 0)
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror}" + (f"; {remedy}." if remedy else "")
 

@@ -90,7 +90,10 @@ class _Lines:
         self._title, self._phase, self._state = title, "", ""
         self._begun, self._ended = time.monotonic(), threading.Event()
         self._thread = threading.Thread(target=self._write, name=f"progress of {title}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads are allowed (`ulimit -u`): there are no lines then
+            self._ended.set()
 
     def __call__(self, done: float, text: str = "") -> None:
         self._state = f", {done:.0%}" + (f", {text}" if text else "")
@@ -100,8 +103,9 @@ class _Lines:
 
     def end(self) -> None:
         """Write no more lines."""
-        self._ended.set()
-        self._thread.join()
+        if not self._ended.is_set():
+            self._ended.set()
+            self._thread.join()
 
     def _write(self) -> None:
         wait = FIRST

@@ -51,3 +51,13 @@ def test_a_terminal_shows_a_bar_with_the_phase(monkeypatch, capsys):
     shown = capsys.readouterr().err
     assert "training: choice" in shown
     assert "50 %" in shown
+
+
+def test_where_no_more_threads_are_allowed_there_are_no_lines(monkeypatch, capsys):
+    def fail(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with progress("working") as report:
+        report(0.5)
+    assert capsys.readouterr().err == ""
