@@ -33,6 +33,7 @@ from physinv.processes.simulator import Simulator
 from physinv.runs.files import SUMMARY
 from physinv.runs.forward_law import ForwardLaw, fit_forward_law
 
+_TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)  # of what is kept
 _FORMAT = {"format": "physinv training summary 1"}
 _INITIAL_NUMBERS, _MOST_INITIAL = 2**22, 512  # numbers in the initial states that are kept, and states
 _LAW_ROWS = 4096  # final states that are read for their law, which looks at fewer
@@ -176,6 +177,8 @@ def read_summary(run: Path, layout: StateLayout, device: torch.device) -> Traini
             ForwardLaw.from_tensors(layout, forward) if forward else None,
         )
         _check_shapes(found, layout.shape, device)
+        if odd := [name for name, values in tensors.items() if values.dtype not in _TYPES]:
+            raise ValueError(f"`{odd[0]}` holds numbers of {tensors[odd[0]].dtype}")
         return found
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; train again.") from None

@@ -60,6 +60,7 @@ def test_summaries_are_read_as_they_were_written(data, tmp_path):
         ("law.scale", torch.zeros(3, 3)),
         ("linear.deviation", torch.zeros(3, 1, 2)),
         ("linear.weights", torch.zeros(3, 2)),
+        ("linear.deviation", torch.ones(2, dtype=torch.bfloat16)),  # which NumPy does not know
     ],
 )
 def test_summaries_of_other_shapes_are_damage(name, other, data, tmp_path):
