@@ -179,6 +179,10 @@ def read_summary(run: Path, layout: StateLayout, device: torch.device) -> Traini
         _check_shapes(found, layout.shape, device)
         if odd := [name for name, values in tensors.items() if values.dtype not in _TYPES]:
             raise ValueError(f"`{odd[0]}` holds numbers of {tensors[odd[0]].dtype}")
+        if lost := [
+            k for k, values in tensors.items() if not k.startswith("law.") and not bool(values.isfinite().all())
+        ]:
+            raise ValueError(f"`{lost[0]}` holds numbers that are not finite")
         return found
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; train again.") from None

@@ -1,5 +1,7 @@
 """What a run keeps of its training data: it is read as it was written, and runs without it still reconstruct."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,7 @@ def test_summaries_are_read_as_they_were_written(data, tmp_path):
         ("law.scale", torch.zeros(3, 3)),
         ("linear.deviation", torch.zeros(3, 1, 2)),
         ("linear.weights", torch.zeros(3, 2)),
+        ("linear.weights", torch.full((2, 2), math.nan)),
         ("linear.deviation", torch.ones(2, dtype=torch.bfloat16)),  # which NumPy does not know
     ],
 )
