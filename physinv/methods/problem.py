@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Answer", "Method", "NotApplicableError", "Problem", "RecordAnswer", "TakesRecords"]
+__all__ = ["Answer", "Method", "NotApplicableError", "Problem", "RecordAnswer", "RowsWarning", "TakesRecords"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -30,6 +30,19 @@ from physinv.training.loop import fit
 from physinv.training.objectives.base import Loss
 from physinv.training.objectives.jumps import JUMPS
 from physinv.training.validation import Announce, History, Progress, ValidationRecord
+
+
+class RowsWarning(UserWarning):
+    """A warning of some rows of a batch, which can be told once for several batches.
+
+    Args:
+        numbers: How bad it is, for each row that it is about.
+        tell: From such numbers to the sentence.
+    """
+
+    def __init__(self, numbers: Sequence[float], tell: Callable[[Sequence[float]], str]) -> None:
+        super().__init__(tell(numbers))
+        self.numbers, self.tell = tuple(numbers), tell
 
 
 @runtime_checkable

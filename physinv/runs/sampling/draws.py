@@ -18,7 +18,7 @@ from physinv.config.inputs import describe
 from physinv.evaluation.observed.plausibility import divergence
 from physinv.laws.observation import Observation
 from physinv.methods.parameters import draws_parameters, joint_samples
-from physinv.methods.problem import Answer
+from physinv.methods.problem import Answer, RowsWarning
 from physinv.methods.reverse import ReverseAnswer
 from physinv.models.jumps.parameters import ParameterKernel
 from physinv.posterior.partial import sample_final
@@ -68,7 +68,7 @@ def steps_of(answer: Answer) -> int | None:
 
 @contextlib.contextmanager
 def heard(told: list[str]) -> Iterator[None]:
-    """Add what answers warn of to sentences that a file and the user are told, each once.
+    """Add what answers warn of to sentences that a file and the user are told, once each, of rows for all batches.
 
     Args:
         told: The sentences.
@@ -76,8 +76,26 @@ def heard(told: list[str]) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
-    lines = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    told += [line for line in dict.fromkeys(lines) if line not in told]
+    for message in (w.message for w in caught if issubclass(w.category, UserWarning)):
+        line, place = _Line(message), len(told)
+        if isinstance(message, RowsWarning):
+            before = ((i, kept.of) for i, kept in enumerate(told) if isinstance(kept, _Line))
+            for i, kept in before:
+                if isinstance(kept, RowsWarning) and kept.tell is message.tell:
+                    line, place = _Line(RowsWarning((*kept.numbers, *message.numbers), message.tell)), i
+        if place < len(told) or line not in told:
+            told[place : place + 1] = [line]
+
+
+class _Line(str):
+    """A sentence that knows the warning that it is of."""
+
+    of: Warning | str
+
+    def __new__(cls, of: Warning | str) -> _Line:
+        made = super().__new__(cls, of)
+        made.of = of
+        return made
 
 
 def refuse_warnings(told: Sequence[str], *, strict: bool) -> None:

@@ -1,11 +1,13 @@
 """Draws of a batch of observations: what an answer from outside returns for them is checked each time."""
 
 import re
+import warnings
 
 import pytest
 import torch
 
-from physinv.runs.sampling.draws import drawn_states
+from physinv.methods.problem import RowsWarning
+from physinv.runs.sampling.draws import drawn_states, heard
 from physinv.runs.sampling.plan import SamplingPlan
 
 FINAL = torch.zeros(3, 2)
@@ -49,3 +51,16 @@ def test_answers_from_outside_are_checked_for_each_batch(part, wrong, message):
     assert draw(answer, FINAL[:2], kind).shape == (2, count, 2)
     with pytest.raises(ValueError, match=re.escape(message)):
         draw(answer, FINAL, kind)
+
+
+def test_a_warning_of_rows_is_told_once_for_all_batches():
+    def bad(numbers):
+        return f"{len(numbers)} rows, up to {max(numbers):g}"
+
+    told = ["before"]
+    for numbers in ([1.0, 3.0], [], [2.0], [4.0]):
+        with heard(told):
+            warnings.warn("each time the same", stacklevel=1)
+            if numbers:
+                warnings.warn(RowsWarning(numbers, bad), stacklevel=1)
+    assert told == ["before", "each time the same", "4 rows, up to 4"]

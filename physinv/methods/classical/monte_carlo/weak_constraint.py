@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = ["WeakConstraint", "lowered", "weak_constraint"]
 
 import math
+import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from physinv.methods.classical.minimise import STARTS, lbfgs, misses, sharpened,
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, gradients, values
 from physinv.methods.classical.monte_carlo.starts import observable, starts
-from physinv.methods.problem import RecordAnswer
+from physinv.methods.problem import RecordAnswer, RowsWarning
 from physinv.posterior.several_times.frames import frames_at
 from physinv.processes.simulator import Simulator
 
@@ -191,13 +192,18 @@ def _say(off: Float[Tensor, "batch n"]) -> None:
     if off.shape[1] < _DRAWS:
         return
     spread = off.std(1).nan_to_num(math.inf, math.inf)
-    if count := int((spread > _NATS).sum()):
-        warnings.warn(
-            f"the posterior is not nearly Gaussian for {count} of {len(off)} records: its log density over that of "
-            f"Laplace's Gaussian varies by {float(spread.median()):.2g} nats among draws in the median, up to "
-            f"{float(spread.max()):.2g} (nothing: right); intervals and means may be off, take mcmc or importance.",
-            stacklevel=4,
-        )
+    if bool((spread > _NATS).any()):
+        warnings.warn(RowsWarning(spread[spread > _NATS].tolist(), _not_gaussian), stacklevel=4)
+
+
+def _not_gaussian(spread: Sequence[float]) -> str:
+    """The sentence on records by the deviations of their log densities."""
+    records = "1 record" if len(spread) == 1 else f"{len(spread)} records"
+    return (
+        f"the posterior is not nearly Gaussian for {records}: its log density over that of Laplace's Gaussian varies "
+        f"by {statistics.median(spread):.2g} nats among draws in their median, up to {max(spread):.2g} (nothing: "
+        "right); intervals and means may be off, take mcmc or importance."
+    )
 
 
 def _precision(y: Any) -> torch.dtype:
