@@ -42,6 +42,7 @@ from physinv.runs.sampling.waiting import waiting
 from physinv.runs.trials.answers import answer_record
 from physinv.runs.trials.starts import starts_of
 
+_NEAR = 1e-6  # of T: times that are the same
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
 
 
@@ -107,8 +108,8 @@ def reconstruct_record(
         overwrite: Whether an older reconstruction in ``out`` is replaced.
         progress: Called with the number of trajectories done and their total.
         warn: Called with each sentence that the method says of its draws.
-        announce: Called with a sentence on how long draws or their trial will take, where that is long, before they
-            begin.
+        announce: Called, before draws begin, with a sentence on how long they or their trial will take, where that is
+            long, and with one on observations beyond the final time.
 
     Raises:
         ValueError: If the method answers no records, a time is not stored, draws are not finite, or ``strict`` forbids
@@ -146,6 +147,8 @@ def reconstruct_record(
     expected = seeds(plan.seed).child("reconstruction", "expected")
     before = [*unlike(run.simulator, record, y, expected, starts_of(run)), *tried]
     refuse_warnings(before, strict=strict)
+    if announce is not None and (line := _late(record, run.simulator)) is not None:
+        announce(line)
     if announce is not None and (line := waiting(given, y.to(run.device), k, n)) is not None:
         announce(line)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")
@@ -214,6 +217,18 @@ def _joined(process: Simulator, states: Tensor | None, levels: Tensor) -> Tensor
     each = levels[: len(states)].repeat_interleave(math.prod(states.shape[1:lead]), 0)
     flat = process.joined(states.flatten(0, lead - 1), each[:, None])
     return flat.reshape(*states.shape[:lead], *process.shape)
+
+
+def _late(record: ObservationRecord, process: Simulator) -> str | None:
+    """What there is to know of observations beyond the final time; None where there are none."""
+    end = float(process.horizon)
+    late = [t for t in record.times if t > end * (1 + _NEAR)]
+    if not late:
+        return None
+    return (
+        f"{len(late)} of {len(record.times)} times of the record lie beyond T = {end:g}, up to {late[-1]:g}: there "
+        "the physics runs on, and nothing else is known."
+    )
 
 
 def _seen(

@@ -107,6 +107,18 @@ def test_a_record_in_files_with_a_forecast(folder, physinv, tmp_path):
     assert physinv("evaluate", out)[0] == 0
 
 
+def test_times_beyond_the_last_are_answered_and_told(folder, physinv, tmp_path):
+    later = folder / "later.toml"
+    later.write_text((folder / "record.toml").read_text().replace("at = 0.2", "at = 0.3"))
+    told = "1 of 2 times of the record lie beyond T = 0.2, up to 0.3"
+    for record, count in ((later, 1), (folder / "record.toml", 0)):
+        code, said, err = physinv(
+            *words(folder, tmp_path / "out.hdf5", "--record", record, "--samples", 2, "--overwrite")
+        )
+        assert code == 0, err
+        assert " ".join((said + err).split()).count(told) == count
+
+
 def test_draws_given_a_record_are_refined(folder, physinv, tmp_path):
     """Exact draws stay exact, by their squared distance from the exact mean, and the file says how they were moved."""
     out = tmp_path / "refined.hdf5"
