@@ -121,7 +121,8 @@ def walk(
         if i >= iterations - late:
             mean += xi / late
             level += (value - xi.double().square().sum(2) / 2) / late
-        firsts.append(reference.path(xi)[:, :, : reference.first if kept is None else kept])
+        c = reference.path(xi)[:, :, : reference.first if kept is None else kept]
+        firsts.append(every.shifted(c.flatten(0, 1)).reshape(c.shape))
     return Walk(xi, lengths, torch.stack(firsts, 2), mean, level, accepted)
 
 

@@ -3,7 +3,8 @@
     P <- A P A^T + B B^T,   A = d step / dx,   B = d step / dw
 
 along the path without noise: exact for one step of additive noise, right for more as long as they are nearly linear
-over the width of their own noise.  Beside it the covariance with which paths meet a final state that is seen whole.
+over the width of their own noise.  Beside it the covariance with which paths meet a final state that is seen whole;
+that of unknown parameters depends on them where the solver step damps its own noise.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from physinv.equations.sde import Linear
 from physinv.equations.steps import Step
 from physinv.methods.classical.forward import FORGOTTEN, SEEN
 from physinv.methods.classical.gaussian_prior import fit_covariance
+from physinv.methods.classical.monte_carlo.unknown.end_noise import EndNoise, end_noise
 from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator
+from physinv.processes.varying import Varying
 
 _KERNEL = 1e-3  # share of the variance of the accumulated noise with which every direction is seen at least
 _LEAST = 1e-7  # of its mean variance: directions without any noise
@@ -110,7 +113,7 @@ def end_whitening(
     like: Float[Tensor, "1 *state"],
     *,
     generator: torch.Generator | None = None,
-) -> tuple[Float[Tensor, "d d"], bool]:
+) -> tuple[Float[Tensor, "d d"], bool, EndNoise | None]:
     """Return ``C^(-1/2)`` of the last step of a path, which meets a final state that is seen whole.
 
     Args:
@@ -121,7 +124,8 @@ def end_whitening(
         generator: Source of these runs.
 
     Returns:
-        A matrix over the moving components, and whether the process has no noise.
+        A matrix over the moving components, whether the process has no noise, and the noise by unknown parameters where
+        it depends on them.
 
     Raises:
         NotApplicableError: If the solver diverges, or final states do not vary.
@@ -141,7 +145,10 @@ def end_whitening(
     total = every if quiet else noise + (0.0 if linear else _KERNEL) * every
     values, vectors = torch.linalg.eigh((total + total.T) / 2)
     whitening: Tensor = vectors / values.clamp(min=0.0 if quiet else _LEAST * size).sqrt() @ vectors.T
-    return whitening.float(), quiet
+    follows = None
+    if isinstance(simulator, Varying) and not quiet:
+        follows = end_noise(simulator, last, _KERNEL * every, least=_LEAST * size)
+    return whitening.float(), quiet, follows
 
 
 def _seen(simulator: Simulator, start: Tensor, d: int) -> Float[Tensor, "d d"]:

@@ -85,6 +85,32 @@ class Laplace:
         """
         return self.power(c - self.centre[:, None], -0.5)
 
+    def along(self, held: slice) -> Float[Tensor, "batch n D"]:
+        """Return by how much the conditional mean of a path moves with each of some coordinates, the others held.
+
+        Args:
+            held: Which.
+
+        Returns:
+            ``C_h C_hh^-1``, transposed: 1 at the coordinate itself, 0 at the others.
+        """
+        columns = self._columns(held)
+        moved: Tensor = torch.linalg.solve(columns[:, :, held].double(), columns.double())
+        return moved.to(columns)
+
+    def variances(self, held: slice) -> Float[Tensor, "batch n"]:
+        """Return the variances of some coordinates.
+
+        Args:
+            held: Which.
+        """
+        return self._columns(held)[:, :, held].diagonal(dim1=1, dim2=2)
+
+    def _columns(self, held: slice) -> Tensor:
+        """The columns of ``C`` of some coordinates, as rows."""
+        unit = torch.eye(self.centre.shape[1], dtype=self.centre.dtype, device=self.centre.device)[held]
+        return self.power(unit.expand(len(self.centre), -1, -1), 1.0)
+
     def given(
         self, first: Float[Tensor, "batch n d"], *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n D"]:
@@ -169,12 +195,13 @@ def descend(objective: PathObjective, c: Float[Tensor, "batch D"], steps: int) -
     return linearise(objective, c)
 
 
-def newton(objective: PathObjective, reference: Laplace) -> Float[Tensor, "batch D"]:
+def newton(objective: PathObjective, reference: Laplace, held: slice | None = None) -> Float[Tensor, "batch D"]:
     """Take one Gauss-Newton step ``-C grad`` from the centre of a reference, halved as long as that lowers it more.
 
     Args:
         objective: The objective, one row for each observation.
         reference: Laplace's approximation.
+        held: Coordinates that stay as they are; None: none.
 
     Returns:
         The paths reached; the centre itself where nothing is lower.
@@ -182,6 +209,8 @@ def newton(objective: PathObjective, reference: Laplace) -> Float[Tensor, "batch
     c = best = reference.centre
     value, slope = gradients(objective, c)
     step = -reference.power(slope[:, None], 1.0)[:, 0]
+    if held is not None:
+        step = step - torch.bmm(step[:, None, held], reference.along(held))[:, 0]
     for halving in range(_HALVINGS):
         tried = c + step / 2**halving
         new = values(objective, tried)

@@ -356,7 +356,7 @@ def fit_mcmc(
         most: Looks at the diagnostics; observations that fall short go on until the last, with twice as many
             iterations from the third on.
         late: Share of the solver steps, the last ones, whose noise is integrated out after linearisation; the chains
-            of fields mix faster with .25, and nothing else changes as long as x_T tells the path of these steps.
+            of fields mix faster with .25, those of an unknown parameter with 1, and little else changes.
         substeps: Solver steps between stored times; None: as many as the process takes.
         particles: Paths of the population that each chain is, annealed from the prior, for several modes or
             strong bends. 0: one path a chain, from minima. None: 64 up to 40 numbers (records: 256), else 0.

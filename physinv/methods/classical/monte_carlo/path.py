@@ -9,7 +9,8 @@ with ``Phi`` the last step without noise and ``q`` the covariance of its noise. 
 the law of that step: exact for Euler's scheme, for others right up to terms of the order of its length, in one of M
 steps.  Directions that the last step does not reach (positions, where noise acts on momenta; what is conserved) would
 be seen without error.  They get ``eps = 3 %`` of the deviation of all noise accumulated from 0 to T, of covariance
-``R``, so ``1e-3`` of the variance.  Linear processes take one exact step.
+``R``, so ``1e-3`` of the variance.  Linear processes take one exact step.  Where parameters are unknown, they are the
+last numbers of ``u``, and ``C`` is that of each path (:mod:`~physinv.methods.classical.monte_carlo.unknown`).
 
 Of a process without noise a path is ``u`` alone, and the final state counts as seen up to a thousandth of its
 deviation.
@@ -39,6 +40,8 @@ from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.coordinates import PriorCoordinates
 from physinv.methods.classical.monte_carlo.initial_law import InitialLaw, fit_initial_law
 from physinv.methods.classical.monte_carlo.kernel import end_whitening
+from physinv.methods.classical.monte_carlo.unknown.bend import Bend, LateEnd
+from physinv.methods.classical.monte_carlo.unknown.end_noise import EndNoise
 from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator, refine
 
@@ -61,6 +64,7 @@ class PathModel:
         grid: Ends of all solver steps, in units of time.
         whitening: ``C^(-1/2)`` of the last step, a matrix over the moving components.
         quiet: Whether the process has no noise, so that paths are fixed by their initial states.
+        noise: ``C`` by unknown parameters, where it depends on them; None: ``whitening`` is that of all paths.
     """
 
     simulator: Simulator
@@ -68,6 +72,7 @@ class PathModel:
     grid: tuple[float, ...]
     whitening: Float[Tensor, "d d"]
     quiet: bool = False
+    noise: EndNoise | None = None
 
     @property
     def step(self) -> Step:
@@ -205,6 +210,8 @@ class PathObjective:
         seen: The observed numbers of ``record``.
         late: Noise of the last steps that is integrated out.
         degree: Power to which the density of what is seen is raised, for each row; None: 1.
+        bend: Shift of paths by their unknown parameters, which ``c`` do not have yet; None: none.
+        end: The law of ends without the noise of the last steps by an unknown parameter; None: that noise is in ``c``.
     """
 
     model: PathModel
@@ -213,12 +220,23 @@ class PathObjective:
     seen: Float[Tensor, "batch seen"] | None = None
     late: Late | None = None
     degree: Float[Tensor, " batch"] | None = None
+    bend: Bend | None = None
+    end: LateEnd | None = None
 
     @property
     def numbers(self) -> int:
         """The number of coordinates ``D``."""
         every = self.model.numbers(whole=self.record is not None)
+        every -= 0 if self.end is None else self.end.noise
         return every if self.late is None else every - self.late.noise.shape[1]
+
+    def shifted(self, c: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
+        """Return the coordinates of paths themselves.
+
+        Args:
+            c: Those that the objective takes, or the first of them.
+        """
+        return c if self.bend is None else c + self.bend.shift(c)
 
     def residual(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, "batch r"]:
         """Return what a path misses, standard normal at the truth; differentiable.
@@ -229,6 +247,8 @@ class PathObjective:
         Returns:
             Flat vectors.
         """
+        if self.bend is not None:
+            return replace(self, bend=None).residual(self.shifted(c))
         if self.degree is not None:
             return self.degree.sqrt()[:, None] * replace(self, degree=None).residual(c)
         if self.late is not None:
@@ -240,7 +260,8 @@ class PathObjective:
             r = self.record.residual(self.seen, states, level)
             return r if level is None else torch.cat([r, self._widened(level)[:, None]], 1)
         gap = self.model.simulator.layout.moving(self.model.end(c, self.final) - self.final).flatten(1)
-        return gap @ self.model.whitening.to(gap).T
+        end = self.end or self.model.noise
+        return gap @ self.model.whitening.to(gap).T if end is None else end.whitened(gap, c)
 
     def value(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, " batch"]:
         """Return minus the log density up to a constant, summed in float64; differentiable.
@@ -251,8 +272,12 @@ class PathObjective:
         Returns:
             One number for each row.
         """
+        if self.bend is not None:
+            return replace(self, bend=None).value(self.shifted(c))
         d = self.model.law.numbers
         squares = c[:, d:].double().square().sum(1) + self.residual(c).double().square().sum(1)
+        if self.record is None and (end := self.end or self.model.noise) is not None:
+            squares = squares + 2 * end.log_scale(c)  # the normalisation, which depends on the parameters
         return self.model.law.penalty(c[:, :d], self.final) + squares / 2
 
     def _widened(self, level: Tensor) -> Tensor:
@@ -274,7 +299,8 @@ class PathObjective:
         """
         late = self.late and Late(self.late.noise[index], self.late.shift[index], self.late.whitening[index])
         seen, degree = (None if v is None else v[index] for v in (self.seen, self.degree))
-        return replace(self, final=self.final[index], seen=seen, late=late, degree=degree)
+        bend, end = self.bend and self.bend.rows(index), self.end and self.end.rows(index)
+        return replace(self, final=self.final[index], seen=seen, late=late, degree=degree, bend=bend, end=end)
 
     def repeated(self, n: int) -> PathObjective:
         """Return the objective of each observation n times, one after the other.
@@ -365,6 +391,6 @@ def fit_path_model(
     grid = times[[0, -1]].tolist() if linear else refine(times, counts).tolist()
     draw = simulator.initial if prior is None else partial(InitialLaw(prior).draw, simulator)
     begin = partial(draw, _RUNS, generator=generator, device=device)
-    whitening, quiet = end_whitening(simulator, grid[-2:], begin, like, generator=generator)
+    whitening, quiet, noise = end_whitening(simulator, grid[-2:], begin, like, generator=generator)
     law = fit_initial_law(simulator, prior=prior, generator=generator, device=device)
-    return PathModel(simulator, law, tuple(grid), whitening, quiet)
+    return PathModel(simulator, law, tuple(grid), whitening, quiet, noise)

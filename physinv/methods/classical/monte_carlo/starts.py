@@ -15,6 +15,7 @@ from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord, as_record
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise, newton
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, values
+from physinv.methods.classical.monte_carlo.unknown.bent import bent
 from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying, with_observed_noise
@@ -112,7 +113,7 @@ def around_minima(
         u = law.standardise(start)
         rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
         minima.append(descend(objective, torch.cat([u, rest], 1), _DESCENTS))
-    heights = torch.stack([values(objective, m.centre) for m in minima])
+    heights = torch.stack([values(objective, m.centre) + (1 + m.squares).log().sum(1) / 2 for m in minima])
     reference = _better(minima, heights.argmin(0))
 
     # Chains begin around the minima in turn, wider than the approximation in x_0, with noise that fits; not around a
@@ -126,7 +127,7 @@ def around_minima(
         z = torch.randn(c.shape, generator=generator, dtype=c.dtype, device=c.device)
         u = c + _WIDER * near.power(z[:, None], 0.5)[:, 0]
         paths.append(near.given(u[:, None, : near.first], generator=generator)[:, 0])
-    return _without_late(objective, reference, torch.stack(paths, 1), late)
+    return _chains(objective, reference, torch.stack(paths, 1), late)
 
 
 def around_samples(
@@ -159,9 +160,11 @@ def around_samples(
         near = linearise(objective, torch.cat([mean, rest], 1))
         mean = newton(*integrate_late(objective, near, 1.0))[:, : u.shape[2]]
     reference = linearise(objective, torch.cat([mean, rest], 1))
-    if late < 1:  # noise that stays has a minimum, too, around which it is drawn given each sample
+    if late < 1 or _unknown(
+        objective
+    ):  # noise that stays has a minimum, too, around which it is drawn given each sample
         reference = linearise(objective, newton(objective, reference))
-        return _without_late(objective, reference, reference.given(u, generator=generator), late)
+        return _chains(objective, reference, reference.given(u, generator=generator), late)
     some, reference = integrate_late(objective, reference, late)
     return some, reference, _calmed(reference, reference.whiten(u))
 
@@ -192,12 +195,22 @@ def _calmed(reference: Laplace, xi: Tensor) -> Tensor:
     return told + rest / size[..., None]
 
 
-def _without_late(
+def _chains(
     objective: PathObjective, reference: Laplace, paths: Tensor, late: float
 ) -> tuple[PathObjective, Laplace, Tensor]:
-    """The noise of the last steps is integrated out."""
-    some, reference = integrate_late(objective, reference, late)
-    return some, reference, reference.whiten(paths[:, :, : some.numbers])
+    """The noise of the last steps is integrated out, and coordinates follow unknown parameters."""
+    if not _unknown(objective):
+        some, reference = integrate_late(objective, reference, late)
+        return some, reference, reference.whiten(paths[:, :, : some.numbers])
+    some, reference = bent(objective, reference, late)
+    flat = paths[:, :, : some.numbers]
+    shift = some.repeated(paths.shape[1]).shifted(flat.flatten(0, 1)).reshape(flat.shape) - flat
+    return some, reference, reference.whiten(flat - shift)
+
+
+def _unknown(objective: PathObjective) -> bool:
+    """Whether paths have unknown parameters, or an unknown noise, among their coordinates."""
+    return objective.model.law.numbers > objective.model.law.gaussian.mean.numel()
 
 
 def _better(found: list[Laplace], best: Tensor) -> Laplace:

@@ -1,0 +1,1 @@
+"""Paths of processes with unknown parameters: their last noise, and coordinates that follow the parameters."""
