@@ -240,12 +240,24 @@ def grouped(title: str, prefix: str) -> Any:
 
 
 def unknown(result: Result) -> Table:
-    """Scores of parameters that were unknown, beside those of the exact joint posterior where it is known."""
-    keys = [k for k in result["figures"] if not k.endswith(", exact")]
-    rows = {k: [k, f"{k}, exact" if f"{k}, exact" in result["figures"] else "–"] for k in keys}
+    """Scores of parameters that were unknown, beside those of the exact joint posterior, or of converged chains."""
+    f, aside = result["figures"], (", exact", ", ratio", ", error of the ratio")
+
+    def ratio(key: str) -> str:
+        if f"{key}, ratio" in f:
+            return f"{f[f'{key}, ratio'][0]:.3f} +- {f[f'{key}, error of the ratio'][0]:.3f}"
+        known = f"{key}, exact" in f and ("crps" in key or "energy" in key)
+        return f"{f[key][0] / f[f'{key}, exact'][0]:.3f}" if known else "–"
+
+    keys = [k for k in f if not k.endswith(aside)]
+    rows = {k: [k, f"{k}, exact" if f"{k}, exact" in f else "–", ratio(k)] for k in keys}
     made = [f"{name} {m['updates']} updates, {m['observations']} observations" for name, m in result["made"].items()]
-    note = f"Training and test: {'; '.join(made)}."
-    return table(result, "Unknown parameters, and noise of sensors", ["drawn", "exact"], rows, note)
+    note = (
+        f"Training and test: {'; '.join(made)}. Beside `mcmc`: observations whose chains have converged, scores of the "
+        "chains in the place of exact ones, and the standard error of the ratio from paired scores."
+    )
+    columns = ["drawn", "exact, or chains", "ratio"]
+    return table(result, "Unknown parameters, and noise of sensors", columns, rows, note)
 
 
 def race(result: Result) -> Table:
