@@ -160,9 +160,7 @@ def around_samples(
         near = linearise(objective, torch.cat([mean, rest], 1))
         mean = newton(*integrate_late(objective, near, 1.0))[:, : u.shape[2]]
     reference = linearise(objective, torch.cat([mean, rest], 1))
-    if late < 1 or _unknown(
-        objective
-    ):  # noise that stays has a minimum, too, around which it is drawn given each sample
+    if late < 1 or _unknown(objective):  # noise that stays has a minimum, too, and is drawn given each sample
         reference = linearise(objective, newton(objective, reference))
         return _chains(objective, reference, reference.given(u, generator=generator), late)
     some, reference = integrate_late(objective, reference, late)
