@@ -24,7 +24,7 @@ from physinv.training.sensors.process import Sensed, TellsParameters
 SHARE = 0.2
 """Share of a budget of training that the law of the parameters takes."""
 
-_BATCH, _RATE, _PAIRS = 512, 3e-3, 2**15
+_BATCH, _READ, _RATE, _PAIRS = 512, 128, 3e-3, 2**15  # _READ: rows of a batch where whole fields are read
 _NUMBERS, _FEWEST, _MOST = 2**23, 512, 2**14  # in the first states of a round, and trajectories in it
 
 
@@ -51,7 +51,7 @@ def fit_parameters(problem: Problem) -> ParameterKernel | None:
     last = len(problem.train.times) - 1 if several else 1
     kernel = fit_parameter_kernel(told, problem.train, seed=stream, last=last).to(problem.device)
     left: dict[str, Any] = {
-        "batch": _BATCH,
+        "batch": _BATCH if kernel.reader is None else _READ,
         "rate": _RATE,
         "validate_windows": max(64, _PAIRS // math.prod(process.shape)),
     }
@@ -80,7 +80,8 @@ def load_parameters(setup: Setup, tensors: Mapping[str, Tensor]) -> ParameterKer
     if told is None:
         return None
     last = len(setup.times) - 1 if _several(setup.simulator) else 1
-    kernel = empty_parameter_kernel(told, seed=seeds(setup.seed).child("parameters"), last=last)
+    reads = any(name.startswith("reader.") for name in tensors)  # runs of earlier versions do not
+    kernel = empty_parameter_kernel(told, seed=seeds(setup.seed).child("parameters"), last=last, reads=reads)
     kernel.load_state_dict(dict(tensors))
     return kernel.to(setup.device).eval()
 

@@ -4,7 +4,8 @@
 
 where ``b`` is a regression, ``s`` the deviation of its errors, and a network gives the numbers of the mixture.  Under
 the prior ``z`` is standard normal, whatever the prior.  Regression and network see the state or, of a field, what is
-known to tell parameters: power by wave number, moments of values and of differences between neighbours.
+known to tell parameters: power by wave number, moments of values and of differences between neighbours.  Fields in one
+dimension are read whole as well (:mod:`physinv.models.networks.reader`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from physinv.laws.wiener import mirrored
 from physinv.models.jumps.base import Jump, JumpKernel
 from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
 from physinv.models.networks.mlp import MLP
+from physinv.models.networks.reader import FieldReader
 from physinv.processes.varying import Varying
 
 _COMPONENTS, _WIDTH = 4, 96  # of the mixture; units of a layer of the network
@@ -42,6 +44,7 @@ class ParameterKernel(JumpKernel):
         network: The network.
         process: The process, whose states hold the parameters in their static parts.
         last: Number of the stored time of the states that tell them.
+        reader: What reads whole fields; None: their summary is all that is seen.
 
     References:
         Papamakarios and Murray (2016), Fast epsilon-free inference of simulation models with Bayesian conditional
@@ -54,9 +57,11 @@ class ParameterKernel(JumpKernel):
     spread: Float[Tensor, " parameters"]
     width: Float[Tensor, ""]
 
-    def __init__(self, network: nn.Module, process: Varying, last: int = 1) -> None:
+    def __init__(self, network: nn.Module, process: Varying, last: int = 1, reader: FieldReader | None = None) -> None:
         super().__init__(network, process, [Jump(0, last)])
-        self.process = process
+        self.process, self.reader = process, reader
+        if reader is not None:
+            self.register_buffer("size", torch.ones(()))
         numbers = summary(process, torch.zeros(1, *process.shape)).shape[1]
         self.register_buffer("centre", torch.zeros(numbers))
         self.register_buffer("unit", torch.ones(numbers))
@@ -73,6 +78,8 @@ class ParameterKernel(JumpKernel):
         """
         x = torch.cat(self.process.images(data.states(-1, limit=_ROWS)))
         seen = summary(self.process, x)
+        if self.reader is not None:
+            self.size = self.process.state(x).std().clamp(min=torch.finfo(x.dtype).tiny)
         self.centre, spread = seen.mean(0), seen.std(0)
         self.unit = torch.where(spread > 1e-6 * spread.amax(), spread, torch.ones_like(spread))
 
@@ -89,7 +96,8 @@ class ParameterKernel(JumpKernel):
 
     @torch.no_grad()
     def prepare(self, later: Float[Tensor, "batch *state"], jump: int) -> Float[Tensor, "batch numbers"]:
-        return summary(self.process, later)
+        numbers = summary(self.process, later)
+        return numbers if self.reader is None else torch.cat([numbers, self.process.state(later).flatten(1)], dim=1)
 
     def mixture(
         self, prepared: Float[Tensor, "batch numbers"]
@@ -99,9 +107,14 @@ class ParameterKernel(JumpKernel):
         Args:
             prepared: What :meth:`prepare` says about final states.
         """
-        numbers = (prepared - self.centre) / self.unit
+        count = len(self.centre)
+        numbers = (prepared[:, :count] - self.centre) / self.unit
         origin = self._regressors(numbers) @ self.slope
-        found = self.network(torch.cat([numbers, origin], dim=1), numbers.new_zeros(len(numbers)))
+        seen = [numbers, origin]
+        if self.reader is not None:
+            field = prepared[:, count:].reshape(len(prepared), self.process.inner.shape[0], -1)
+            seen.append(self.reader(field / self.size))
+        found = self.network(torch.cat(seen, dim=1), numbers.new_zeros(len(numbers)))
         made = ConditionalMixture.of(found, len(self.process.priors), _COMPONENTS)
         if self.training:
             return made, origin
@@ -202,21 +215,28 @@ def fit_parameter_kernel(
     return kernel
 
 
-def empty_parameter_kernel(process: Varying, *, seed: Seed = 0, last: int = 1) -> ParameterKernel:
+def empty_parameter_kernel(
+    process: Varying, *, seed: Seed = 0, last: int = 1, reads: bool | None = None
+) -> ParameterKernel:
     """Build a kernel that knows no data yet: into it a saved state is loaded.
 
     Args:
         process: The process.
         seed: Seed of the network's first weights.
         last: Number of the stored time of the states that tell parameters.
+        reads: Whether fields are read whole; None: those in one dimension.
 
     Returns:
         The kernel, with empty tables.
     """
     inputs = summary(process, torch.zeros(1, *process.shape)).shape[1] + len(process.priors)
+    layout = process.inner.layout
+    reads = len(process.inner.shape) == 2 and not layout.static if reads is None else reads
     with seeds(seed).child("model", "network").as_global():
+        reader = FieldReader(process.inner.shape[0], periodic=layout.periodic) if reads else None
+        inputs += 0 if reader is None else reader.numbers
         network = MLP(inputs, mixture_outputs(len(process.priors), _COMPONENTS), width=_WIDTH)
-    return ParameterKernel(network, process, last)
+    return ParameterKernel(network, process, last, reader)
 
 
 def summary(process: Varying, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch numbers"]:

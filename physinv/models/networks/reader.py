@@ -1,0 +1,61 @@
+"""A network that reads a field in one dimension as a whole: convolutions, then means and soft maxima over all points."""
+
+from __future__ import annotations
+
+__all__ = ["FieldReader"]
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+_KERNEL, _DILATIONS = 5, (1, 2, 4, 1)  # points of a convolution, and the distances between them in turn
+_GROUPS = 4  # of channels, each normalised by itself
+
+
+class FieldReader(nn.Module):
+    """Map fields to numbers that do not depend on where on a periodic axis their structures lie.
+
+    The input is the field and the difference between the neighbours of each point. What tells a viscosity, such as the
+    width of a front beside its height, is local, and at no place that is known beforehand.
+
+    Args:
+        channels: Channels of the field.
+        periodic: Whether the axis wraps around; else fields are continued by their last points.
+        width: Channels inside; the output has twice as many numbers.
+    """
+
+    def __init__(self, channels: int, *, periodic: bool, width: int = 48) -> None:
+        super().__init__()
+        self.numbers = 2 * width
+        mode = "circular" if periodic else "replicate"
+
+        def convolution(inputs: int, dilation: int) -> nn.Module:
+            reach = dilation * (_KERNEL // 2)
+            return nn.Conv1d(inputs, width, _KERNEL, padding=reach, dilation=dilation, padding_mode=mode)
+
+        self.first = convolution(2 * channels, 1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.GroupNorm(_GROUPS, width), nn.SiLU(), convolution(width, d)) for d in _DILATIONS
+        )
+        self.periodic = periodic
+
+    def forward(self, x: Float[Tensor, "batch channels points"]) -> Float[Tensor, "batch numbers"]:
+        """Return what is read.
+
+        Args:
+            x: Fields of about unit size.
+        """
+        around = [x.roll(s, 2) if self.periodic else x.roll(s, 2) * _inside(x, s) for s in (-1, 1)]
+        h = self.first(torch.cat([x, (around[0] - around[1]) * math.sqrt(x.shape[2]) / 4], 1))
+        for block in self.blocks:
+            h = h + block(h)
+        return torch.cat([h.mean(2), h.logsumexp(2) - math.log(x.shape[2])], 1)
+
+
+def _inside(x: Tensor, shift: int) -> Tensor:
+    """0 where a shifted field comes from beyond the other end."""
+    kept = torch.ones_like(x[:1, :1])
+    kept[..., -1 if shift < 0 else 0] = 0
+    return kept
