@@ -30,6 +30,7 @@ _COMPONENTS, _WIDTH = 4, 96  # of the mixture; units of a layer of the network
 _ROWS = 4096  # trajectories that locations and scales are fitted to
 _POWERS, _FAR = 3, 4.0  # of regressors, and deviations within which they stay
 _HELD_OUT, _PENALTIES, _LEAST = 5, (1e-5, 1e-4, 1e-3, 1e-2, 1e-1), 1e-3
+_READABLE = 16  # points of a field from which on it is read whole
 _DRAWS = 256  # of each observation, for the mean
 _SINGLY = 20  # squared wave numbers up to which each has a bin of its own; beyond, wave numbers are rounded
 _FLOOR = 1e-10  # of the power of a channel: below it, power is rounding
@@ -231,7 +232,9 @@ def empty_parameter_kernel(
     """
     inputs = summary(process, torch.zeros(1, *process.shape)).shape[1] + len(process.priors)
     layout = process.inner.layout
-    reads = len(process.inner.shape) == 2 and not layout.static if reads is None else reads
+    if reads is None:
+        reads = type(process) is Varying and len(process.inner.shape) == 2 and process.inner.shape[1] >= _READABLE
+        reads = reads and not layout.static
     with seeds(seed).child("model", "network").as_global():
         reader = FieldReader(process.inner.shape[0], periodic=layout.periodic) if reads else None
         inputs += 0 if reader is None else reader.numbers

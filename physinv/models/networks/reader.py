@@ -1,10 +1,11 @@
-"""A network that reads a field in one dimension as a whole: convolutions, then means and soft maxima over all points."""
+"""A network that reads a field in one dimension whole: convolutions, then means and soft maxima over all points."""
 
 from __future__ import annotations
 
 __all__ = ["FieldReader"]
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -29,7 +30,7 @@ class FieldReader(nn.Module):
     def __init__(self, channels: int, *, periodic: bool, width: int = 48) -> None:
         super().__init__()
         self.numbers = 2 * width
-        mode = "circular" if periodic else "replicate"
+        mode: Literal["circular", "replicate"] = "circular" if periodic else "replicate"
 
         def convolution(inputs: int, dilation: int) -> nn.Module:
             reach = dilation * (_KERNEL // 2)

@@ -101,6 +101,21 @@ def test_validation_states_correct_the_width_where_they_disagree(trained, tmp_pa
 
 
 @pytest.mark.parametrize("kind", [Heat, HeatWalls])
+def test_fields_in_one_dimension_are_read_whole(kind):
+    """Wherever structures lie, if the field is periodic; two fields of one spectrum are told apart by their phases."""
+    process = build(kind, {"size": 16, "dimension": 1, "prior": "gaussian", "diffusivity": {"uniform": [0.5, 2.0]}})
+    kernel = empty_parameter_kernel(process, seed=seeds(0)).double()
+    x = process.initial(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    read = kernel.reader(process.state(x))
+    assert read.shape == (3, kernel.reader.numbers)
+    shifted = kernel.reader(process.state(x).roll(5, 2))
+    assert bool(torch.allclose(shifted, read)) == process.inner.layout.periodic
+    assert not torch.allclose(kernel.reader(process.state(x).flip(2)), read)
+    small = empty_parameter_kernel(process, seed=seeds(0), reads=False)  # as those of earlier versions
+    assert not any(name.startswith("reader.") for name in small.state_dict())
+
+
+@pytest.mark.parametrize("kind", [Heat, HeatWalls])
 @pytest.mark.parametrize("dimension", [1, 2])
 def test_what_is_seen_of_a_field(kind, dimension, tmp_path):
     """It does not change with shifts of a periodic field, nor with the parameter; finite, whatever the field."""
