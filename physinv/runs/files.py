@@ -19,8 +19,10 @@ __all__ = [
     "is_finished",
     "logs",
     "read_model",
+    "read_of_run",
     "verify",
     "write_model",
+    "write_of_run",
 ]
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +45,7 @@ SUMMARY = "summary.safetensors"
 _INFO, _MODEL, _PHYSICS, _LOG = "run.json", "model.safetensors", "physics.safetensors", "log.jsonl"
 _CHECKPOINT = "checkpoint.safetensors"
 _WRITTEN = (_INFO, _LOG, _CHECKPOINT, _PHYSICS, SUMMARY, _MODEL)
-_RUN = "run"  # entry of the header of the model: of which run it is
+_RUN = "run"  # entry of the header of tensors: of which run they are
 
 
 def is_finished(run: Path) -> bool:
@@ -63,7 +65,7 @@ def write_model(run: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any
         tensors: All that was fitted.
         info: What run.json says, to which the answer is bound.
     """
-    save_tensors(run / _MODEL, tensors, {"format": "physinv answer 1", _RUN: identity(info)})
+    write_of_run(run / _MODEL, tensors, "physinv answer 1", info)
 
 
 def read_model(run: Path, info: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -83,18 +85,47 @@ def read_model(run: Path, info: Mapping[str, Any]) -> dict[str, Tensor]:
     if not is_finished(run):
         raise ValueError(f"{run} holds an unfinished run; go on with `physinv train ... --out {run} --resume`.")
     path = run / _MODEL
-    tensors, header = load_tensors(path)
-    if _RUN in header and header[_RUN] != identity(info):
-        raise ValueError(
-            f"{path} is not the answer of {run / _INFO}, which names other data, parameters, method or settings than "
-            "it was trained with; put back the file that belongs to it, or train again."
-        )
+    tensors, header = read_of_run(path, info)
     wrong = next((k for k, v in tensors.items() if v.is_floating_point() and bool(v.isnan().any())), None)
     if wrong is not None:
         raise ValueError(f"{path} holds NaN in `{wrong}`, with which nothing can be computed; train again.")
     if header.get("format") == "physinv score model 1" and (run / _PHYSICS).exists():
         tensors |= prefixed("physics", load_tensors(run / _PHYSICS)[0])
     return tensors
+
+
+def write_of_run(path: Path, tensors: Mapping[str, Tensor], form: str, info: Mapping[str, Any]) -> None:
+    """Write tensors of a run, with what tells it from all others.
+
+    Args:
+        path: File to write.
+        tensors: The tensors, by name.
+        form: Name and version of what the file holds.
+        info: What run.json says.
+    """
+    save_tensors(path, tensors, {"format": form, _RUN: identity(info)})
+
+
+def read_of_run(path: Path, info: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors of a run, which must be those of its run.json where the file says whose they are.
+
+    Args:
+        path: File to read.
+        info: What run.json says.
+
+    Returns:
+        The tensors, on the CPU, and what the file says about them.
+
+    Raises:
+        ValueError: If the file is damaged, or of another run; one line says what to do.
+    """
+    tensors, header = load_tensors(path)
+    if _RUN in header and header[_RUN] != identity(info):
+        raise ValueError(
+            f"{path} does not belong to {path.parent / _INFO}, which names other data, parameters, method or settings "
+            "than it was trained with; put back the file that belongs to it, or train again."
+        )
+    return tensors, header
 
 
 def verify(run: Path) -> None:

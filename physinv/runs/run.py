@@ -178,7 +178,7 @@ def train_run(
         tensors = stored_tensors(method, answer, problem.setup, few, options) | unknown | observed_tensors(problem)
         info |= {"notes": notes_of(answer), "summary": True}
         with finish(run, place) as folder:
-            write_summary(folder, summarise(*plain_data(problem)))
+            write_summary(folder, summarise(*plain_data(problem)), info)
             write_info(folder, info)
             write_model(folder, tensors, info)
     done = sorted(problem.histories.items(), key=lambda item: item[0].name != _PARAMETERS)
@@ -282,7 +282,7 @@ def _begun(problem: Problem, share: float) -> Problem:
 
 def _summary(run: Path, info: Mapping[str, Any], simulator: Simulator, device: torch.device) -> TrainingSummary | None:
     """What the run kept of its training data; None for runs of earlier versions, which kept nothing."""
-    found = read_summary(run, simulator.layout, device)
+    found = read_summary(run, info, simulator.layout, device)
     if found is None and info.get("summary"):
         raise ValueError(f"{run} lacks {SUMMARY}, which was written with it; put back a copy, or train again.")
     return found

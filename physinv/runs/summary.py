@@ -22,7 +22,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.files import load_tensors, save_tensors
 from physinv.data.dataset import TrajectoryDataset
 from physinv.evaluation.observed.final_law import FinalLaw, fit_final_law
 from physinv.methods.classical.later_times import fit_widened
@@ -30,11 +29,11 @@ from physinv.methods.classical.linear_estimate import LinearEstimate
 from physinv.methods.saving import below, prefixed
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
-from physinv.runs.files import SUMMARY
+from physinv.runs.files import SUMMARY, read_of_run, write_of_run
 from physinv.runs.forward_law import ForwardLaw, fit_forward_law
 
 _TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)  # of what is kept
-_FORMAT = {"format": "physinv training summary 1"}
+_FORMAT = "physinv training summary 1"
 _INITIAL_NUMBERS, _MOST_INITIAL = 2**22, 512  # numbers in the initial states that are kept, and states
 _LAW_ROWS = 4096  # final states that are read for their law, which looks at fewer
 _LOOKED_UP = 4096  # initial states that are looked up among those of training, at most
@@ -132,12 +131,13 @@ def few_windows(info: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def write_summary(run: Path, summary: TrainingSummary) -> None:
+def write_summary(run: Path, summary: TrainingSummary, info: Mapping[str, Any]) -> None:
     """Write what is kept of the training data.
 
     Args:
         run: Folder of the run.
         summary: What is kept.
+        info: What run.json says, to which the summary is bound.
     """
     tensors = {"initial": summary.initial}
     if summary.law is not None:
@@ -146,14 +146,17 @@ def write_summary(run: Path, summary: TrainingSummary) -> None:
         tensors |= prefixed("linear", summary.linear.tensors())
     if summary.forward is not None:
         tensors |= prefixed("forward", summary.forward.tensors())
-    save_tensors(run / SUMMARY, tensors, _FORMAT)
+    write_of_run(run / SUMMARY, tensors, _FORMAT, info)
 
 
-def read_summary(run: Path, layout: StateLayout, device: torch.device) -> TrainingSummary | None:
+def read_summary(
+    run: Path, info: Mapping[str, Any], layout: StateLayout, device: torch.device
+) -> TrainingSummary | None:
     """Read what a run kept of its training data.
 
     Args:
         run: Folder of the run.
+        info: What run.json says.
         layout: Layout of the states.
         device: Where the regressions are needed.
 
@@ -161,12 +164,12 @@ def read_summary(run: Path, layout: StateLayout, device: torch.device) -> Traini
         The summary; None for runs of earlier versions, which kept nothing.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged, or of another run.
     """
     path = run / SUMMARY
     if not path.exists():
         return None
-    tensors, _ = load_tensors(path)
+    tensors, _ = read_of_run(path, info)
     law = below("law", tensors)
     linear, forward = ({k: v.to(device) for k, v in below(name, tensors).items()} for name in ("linear", "forward"))
     try:

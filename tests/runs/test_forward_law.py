@@ -92,7 +92,7 @@ def test_runs_of_recordings_check_their_samples(case, tmp_path):
     _, data, final, _ = case
     train_run(tmp_path / "run", data["train"], data["valid"], method="linear", budget=Budget(steps=1))
     run, layout = load_run(tmp_path / "run"), data["train"].layout
-    kept = read_summary(tmp_path / "run", layout, torch.device("cpu")).forward
+    kept = read_summary(tmp_path / "run", run.info, layout, torch.device("cpu")).forward
     assert torch.equal(kept.predict(final[:, None]).clean, run.summary.forward.predict(final[:, None]).clean)
 
     seen = final_states(final, layout)

@@ -119,9 +119,9 @@ def test_times_that_cannot_be_those_of_the_process_are_refused(run, change, word
         ({"simulator": "heat-equation"}, "there is no simulator `heat-equation`"),
         ({"parameters": {"steps": 10**9}}, "`steps` of OrnsteinUhlenbeck must be at most"),
         ({"parameters": {"steps": 7}}, "contradicts itself"),
-        ({"method": "no-such"}, "is not the answer of .*, which names other data, parameters, method or settings"),
-        ({"seed": 7}, "is not the answer of "),
-        ({"notes": {"model": "score", "reference": "os.system"}}, "is not the answer of "),
+        ({"method": "no-such"}, "does not belong to .*, which names other data, parameters, method or settings"),
+        ({"seed": 7}, "does not belong to "),
+        ({"notes": {"model": "score", "reference": "os.system"}}, "does not belong to "),
         ({"schema": 4}, "has schema 4, this version of physinv reads 1 to 3"),
         ({"schema": [[]]}, r"has schema \[\[\]\], this version"),
     ],
@@ -156,15 +156,15 @@ def test_another_parameter_is_not_that_of_the_weights(run):
     info = {k: v for k, v in raw(run).items() if k != "sha256"}
     info["parameters"]["rate"] = 2 * info["parameters"]["rate"]
     (run / "run.json").write_text(json.dumps({**info, "sha256": None}))  # by hand, and its checksum given up
-    refused(run, r"model\.safetensors is not the answer of .*run\.json, which names other data, parameters")
+    refused(run, r"model\.safetensors does not belong to .*run\.json, which names other data, parameters")
 
 
 def test_files_of_another_run_are_refused(made, run):
     shutil.copy(made / "other" / "model.safetensors", run)
-    refused(run, r"model\.safetensors is not the answer of .*run\.json")
+    refused(run, r"model\.safetensors does not belong to .*run\.json")
     shutil.copy(made / "run" / "model.safetensors", run)
     shutil.copy(made / "other" / "run.json", run)
-    refused(run, r"model\.safetensors is not the answer of .*run\.json")
+    refused(run, r"model\.safetensors does not belong to .*run\.json")
 
 
 def test_files_of_earlier_versions_without_checksums_are_read(run):

@@ -44,15 +44,15 @@ def data(tmp_path_factory):
 
 def test_summaries_are_read_as_they_were_written(data, tmp_path):
     summary = summarise(PROCESS, data["train"], data["valid"])
-    write_summary(tmp_path, summary)
-    again = read_summary(tmp_path, PROCESS.layout, torch.device("cpu"))
+    write_summary(tmp_path, summary, {})
+    again = read_summary(tmp_path, {}, PROCESS.layout, torch.device("cpu"))
     x = data["test"].states(-1)
     assert torch.equal(again.law.distance(x), summary.law.distance(x))
     assert torch.equal(again.linear.mean(x), summary.linear.mean(x))
     assert torch.equal(again.initial, data["train"].states(0))
     (tmp_path / SUMMARY).write_bytes((tmp_path / SUMMARY).read_bytes()[:300])
     with pytest.raises(ValueError, match="not a readable safetensors file"):
-        read_summary(tmp_path, PROCESS.layout, torch.device("cpu"))
+        read_summary(tmp_path, {}, PROCESS.layout, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,17 @@ def test_summaries_are_read_as_they_were_written(data, tmp_path):
     ],
 )
 def test_summaries_of_other_shapes_are_damage(name, other, data, tmp_path):
-    write_summary(tmp_path, summarise(PROCESS, data["train"], data["valid"]))
+    write_summary(tmp_path, summarise(PROCESS, data["train"], data["valid"]), {})
     tensors, header = load_tensors(tmp_path / SUMMARY)
     save_tensors(tmp_path / SUMMARY, tensors | {name: other}, header)
     with pytest.raises(ValueError, match=r"summary\.safetensors is damaged: .*; train again"):
-        read_summary(tmp_path, PROCESS.layout, torch.device("cpu"))
+        read_summary(tmp_path, {}, PROCESS.layout, torch.device("cpu"))
+
+
+def test_summaries_of_another_run_are_refused(data, tmp_path):
+    write_summary(tmp_path, summarise(PROCESS, data["train"], data["valid"]), {"seed": 0})
+    with pytest.raises(ValueError, match=r"summary\.safetensors does not belong to .*; put back the file"):
+        read_summary(tmp_path, {"seed": 1}, PROCESS.layout, torch.device("cpu"))
 
 
 def test_runs_without_a_summary_still_reconstruct(data, tmp_path):
