@@ -5,7 +5,8 @@
 where ``b`` is a regression, ``s`` the deviation of its errors, and a network gives the numbers of the mixture.  Under
 the prior ``z`` is standard normal, whatever the prior.  Regression and network see the state or, of a field, what is
 known to tell parameters: power by wave number, moments of values and of differences between neighbours.  Fields in one
-dimension are read whole as well (:mod:`physinv.models.networks.reader`).
+dimension of nonlinear processes are read whole as well (:mod:`physinv.models.networks.reader`); of linear ones with
+Gaussian data power tells all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from physinv.config.seeds import Seed, seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.fourier import fourier, multiplicity, squared_wavenumbers
+from physinv.equations.sde import Linear
 from physinv.laws.wiener import mirrored
 from physinv.models.jumps.base import Jump, JumpKernel
 from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
@@ -225,7 +227,7 @@ def empty_parameter_kernel(
         process: The process.
         seed: Seed of the network's first weights.
         last: Number of the stored time of the states that tell parameters.
-        reads: Whether fields are read whole; None: those in one dimension.
+        reads: Whether fields are read whole; None: those in one dimension of nonlinear processes.
 
     Returns:
         The kernel, with empty tables.
@@ -234,7 +236,7 @@ def empty_parameter_kernel(
     layout = process.inner.layout
     if reads is None:
         reads = type(process) is Varying and len(process.inner.shape) == 2 and process.inner.shape[1] >= _READABLE
-        reads = reads and not layout.static
+        reads = reads and not layout.static and not isinstance(process.inner, Linear)
     with seeds(seed).child("model", "network").as_global():
         reader = FieldReader(process.inner.shape[0], periodic=layout.periodic) if reads else None
         inputs += 0 if reader is None else reader.numbers
