@@ -14,6 +14,7 @@ from physinv.methods.problem import Problem
 from physinv.models.jumps.parameters import empty_parameter_kernel, fit_parameter_kernel, summary
 from physinv.processes.parameters import build
 from physinv.training.budget import Budget
+from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
 from simulators.fields.heat_walls import HeatWalls
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -104,15 +105,17 @@ def test_validation_states_correct_the_width_where_they_disagree(trained, tmp_pa
 def test_fields_in_one_dimension_are_read_whole(kind):
     """Wherever structures lie, if the field is periodic; two fields of one spectrum are told apart by their phases."""
     process = build(kind, {"size": 16, "dimension": 1, "prior": "gaussian", "diffusivity": {"uniform": [0.5, 2.0]}})
-    kernel = empty_parameter_kernel(process, seed=seeds(0)).double()
+    kernel = empty_parameter_kernel(process, seed=seeds(0), reads=True).double()
     x = process.initial(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     read = kernel.reader(process.state(x))
     assert read.shape == (3, kernel.reader.numbers)
     shifted = kernel.reader(process.state(x).roll(5, 2))
     assert bool(torch.allclose(shifted, read)) == process.inner.layout.periodic
     assert not torch.allclose(kernel.reader(process.state(x).flip(2)), read)
-    small = empty_parameter_kernel(process, seed=seeds(0), reads=False)  # as those of earlier versions
+    small = empty_parameter_kernel(process, seed=seeds(0))  # of a linear process power tells all
     assert not any(name.startswith("reader.") for name in small.state_dict())
+    bent = build(Burgers, {"size": 16, "dimension": 1, "viscosity": {"uniform": [0.5, 2.0]}})
+    assert empty_parameter_kernel(bent, seed=seeds(0)).reader is not None
 
 
 @pytest.mark.parametrize("kind", [Heat, HeatWalls])
