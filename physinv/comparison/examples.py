@@ -103,7 +103,8 @@ def _read(path: Path) -> Example:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             raw = {name: file[name] for name in file.files}
         layout = json.loads(str(raw.pop("layout")))
-        arrays = {name: torch.from_numpy(values) for name, values in raw.items()}
+        native = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in raw.items()}
+        arrays = {name: torch.from_numpy(values) for name, values in native.items()}
         known: dict[str, Any] = {k: _tuples(v) for k, v in layout.items()}
         back, true, times = (arrays.get(name) for name in _TRAJECTORY)
         trajectory = None if back is None or true is None or times is None else (back, true, times)

@@ -145,7 +145,8 @@ def in_words(source: xr.Dataset, known: Set[str]) -> xr.Dataset:
     """
     if source.attrs.get("family") != "csv":
         return source
-    if (line := str(next(iter(source.dims)))) in known and len(source.sizes) == 1 and line in source.variables:
+    line = next(map(str, source.sizes), "")  # none where a table has no rows of numbers
+    if line in known and len(source.sizes) == 1 and line in source.variables:
         source = source.drop_indexes(line).rename_dims({line: "axis_0"}).reset_coords(line)
     words = {}
     for name in map(str, source.data_vars):

@@ -28,3 +28,9 @@ def test_a_number_that_is_missing_in_all_rows_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("left [mm],right [mm]\n1,\n")
     with pytest.raises(ValueError, match=r"`right \[mm\]` of .*a.csv is missing in all rows; fill it"):
         read_final_states(tmp_path / "a.csv", VectorLayout("state", 2), 1.0, **SENSORS)
+
+
+def test_a_line_of_words_is_no_observation(tmp_path):
+    (tmp_path / "a.csv").write_text("a report of 1999\n")
+    with pytest.raises(ValueError, match="a.csv"):
+        read_final_states(tmp_path / "a.csv", VectorLayout("state", 2), 1.0)

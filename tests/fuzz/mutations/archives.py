@@ -28,7 +28,7 @@ def same_arrays(attempt: Attempt) -> Expected:
     if attempt.random.random() < 0.5:
         np.savez_compressed(attempt.target, **arrays)
     else:
-        np.savez(attempt.target, **{k: v.astype(">f8") for k, v in arrays.items()})
+        np.savez(attempt.target, **{k: v.astype(">f8") if v.dtype.kind in "iuf" else v for k, v in arrays.items()})
     return KEPT
 
 
