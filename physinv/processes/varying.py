@@ -103,6 +103,12 @@ class Varying(Simulator):
         return [dataclasses.replace(self.inner, **values) for values in given]
 
     @cached_property
+    def _least_symmetric(self) -> Simulator:
+        """The corner whose law has the fewest mirror images: a tilt of 0 has some that no other tilt has."""
+        like = torch.zeros(1, *self.inner.shape)
+        return min(self._corners, key=lambda corner: len(corner.images(like)))
+
+    @cached_property
     def _longest(self) -> float | None:
         found = [corner.longest_step for corner in self._corners]
         known = [step for step in found if step is not None]
@@ -265,7 +271,7 @@ class Varying(Simulator):
     def images(self, x: Float[Tensor, "*lead *state"]) -> list[Float[Tensor, "*lead *state"]]:
         axis = -len(self.shape)
         state, still = torch.split(x, [self._moving, len(self.priors)], dim=axis)
-        return [torch.cat([image, still], dim=axis) for image in self.inner.images(state)]
+        return [torch.cat([image, still], dim=axis) for image in self._least_symmetric.images(state)]
 
     # -- what is known of the start
 

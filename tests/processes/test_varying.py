@@ -16,6 +16,7 @@ from physinv.processes.parameters import build, describe
 from physinv.processes.priors import LogUniform, Uniform
 from physinv.processes.registry import simulators
 from physinv.processes.varying import vary
+from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.heat import Heat
 from simulators.particles.langevin import OverdampedParticles
 from simulators.vectors.double_well import DoubleWell
@@ -119,6 +120,16 @@ def test_it_is_built_again_copied_and_changed():
     image = varying.images(x)[1]
     assert torch.equal(varying.state(image), -varying.state(x))
     assert torch.equal(varying.values(image), varying.values(x))
+
+
+def test_mirror_images_are_those_that_all_values_share():
+    """States of opposite sign are as likely without a tilt alone, which is the middle of this prior."""
+    varying = build(AllenCahn, {"size": 8, "dimension": 1, "tilt": {"uniform": [-0.5, 0.5]}})
+    x = varying.joined(torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([[0.4], [-0.3]]))
+    images = varying.images(x)
+    assert len(images) == 2
+    for image, moved in zip(images, varying.images(varying.drift(x, torch.zeros(2))), strict=True):
+        torch.testing.assert_close(varying.drift(image, torch.zeros(2)), moved)
 
 
 def test_the_solver_step_is_that_of_the_stiffest_value():
