@@ -195,7 +195,7 @@ class Simulator(SDE):
         count = parts(self._stored_step, self.longest_step)
         if count > _MANY:
             raise ValueError(
-                f"{type(self).__name__} needs {count} solver steps between stored times, none longer than "
+                f"{self.process.__name__} needs {count} solver steps between stored times, none longer than "
                 f"{self.longest_step:.3g}; raise `steps`, or look for the parameter that makes it so stiff."
             )
         return count
@@ -267,7 +267,7 @@ class Simulator(SDE):
         if not bool(states.isfinite().all()):
             first = int((~states.isfinite()).transpose(0, 1).flatten(1).any(1).nonzero()[0])
             raise ValueError(
-                f"the states of {type(self).__name__} became infinite or NaN until t = "
+                f"the states of {self.process.__name__} became infinite or NaN until t = "
                 f"{float((self.times if times is None else times)[first]):.3g}; raise `steps`, change a parameter, "
                 "or give the class a shorter `longest_step`."
             )
@@ -342,8 +342,8 @@ class Simulator(SDE):
         counts = [parts(abs(gap), longest) for gap in given.diff().tolist()]
         if times is not None and (total := sum(counts)) > _MOST:
             raise ValueError(
-                f"`times` up to {float(given.abs().max()):.3g} take {total:.3g} solver steps of {type(self).__name__}, "
-                f"{_MOST} are the most; take nearer ones."
+                f"`times` up to {float(given.abs().max()):.3g} take {total:.3g} solver steps of "
+                f"{self.process.__name__}, {_MOST} are the most; take nearer ones."
             )
         return given, counts
 

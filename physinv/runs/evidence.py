@@ -284,8 +284,13 @@ def reversal_of(run: Run) -> Posterior:
         run: The run.
 
     Raises:
-        ValueError: If its method has none.
+        ValueError: If its method has none, or the process has unknown parameters, on which evidence depends.
     """
+    if run.simulator.unknown:
+        raise ValueError(
+            f"evidence needs known parameters, this run has unknown ones ({', '.join(run.simulator.unknown)}); take a "
+            "run of data with a number for each."
+        )
     if not isinstance(run.answer, OwnPosterior):
         raise ValueError(
             f"evidence needs a reversal of the physics with a trained score, method `{run.method}` has none; take a "

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from physinv.data.plan import DatasetPlan
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.methods.classical.monte_carlo.importance import forward_runs
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.evidence import BayesFactor, Evidence, bayes_factor, evidence_of
+from physinv.processes.parameters import build
+from physinv.runs.evidence import BayesFactor, Evidence, bayes_factor, evidence_of, reversal_of
 from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
 from physinv.runs.sampling.plan import SamplingPlan
@@ -249,3 +251,9 @@ def test_true_states_that_no_step_leads_to_give_no_upper_bound_and_are_told():
     whole = Evidence(ones, ones, ones, ones - 1, ones + 1, numbers=1, draws=8, prior="closed form")
     assert whole.width == (2.0, 0.0)
     assert not any("No upper bound" in line for line in whole.warnings)
+
+
+def test_runs_with_unknown_parameters_are_refused_by_their_names():
+    process = build(OrnsteinUhlenbeck, {"dim": 1, "rate": {"uniform": [0.1, 2.0]}})
+    with pytest.raises(ValueError, match=r"evidence needs known parameters, this run has unknown ones \(rate\); take"):
+        reversal_of(SimpleNamespace(simulator=process, method="physinv", answer=None))
