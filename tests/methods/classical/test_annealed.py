@@ -10,7 +10,7 @@ from physinv.laws.observation import Observation
 from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.annealed import anneal
-from physinv.methods.classical.monte_carlo.diagnostics import Explored, r_hat
+from physinv.methods.classical.monte_carlo.diagnostics import Explored, effective_draws, r_hat, warn_of_short
 from physinv.methods.classical.monte_carlo.mcmc import PathPosterior
 from physinv.methods.classical.monte_carlo.path import PathObjective, fit_path_model
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -115,3 +115,12 @@ def test_draws_come_from_all_chains_alike_and_from_all_their_length(n):
     assert int(counts.max() - counts.min()) <= 1
     assert len(drawn.unique()) == n
     assert float((drawn % 1).mean()) == pytest.approx(0.25, abs=1 / n)
+
+
+def test_chains_that_stand_still_have_not_converged():
+    """What does not vary has an R-hat of 1 and as many effective draws as there are draws, moved or not."""
+    draws = torch.zeros(2, 3, 40, 1)
+    found = Explored(draws, r_hat(draws)[:, 0], effective_draws(draws)[:, 0], torch.tensor([0.0, 0.8]))
+    assert found.short.tolist() == [True, False]
+    with pytest.warns(UserWarning, match="not converged for 1 of 2 .* chains of 1 stand still"):
+        warn_of_short(found, "run longer")

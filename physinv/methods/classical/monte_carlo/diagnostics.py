@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
+_MOVING = 0.01  # share of accepted proposals below which chains stand still, of which R-hat says nothing
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,13 @@ class Explored:
 
     @property
     def short(self) -> Tensor:
-        """Which observations fall short of R-hat 1.05 or of 100 effective draws."""
-        return (self.r_hat > _R_HAT) | (self.effective < _DRAWS) | ~self.r_hat.isfinite()
+        """Which observations fall short of R-hat 1.05 or of 100 effective draws, or have chains that stand still."""
+        return (self.r_hat > _R_HAT) | (self.effective < _DRAWS) | ~self.r_hat.isfinite() | self.still
+
+    @property
+    def still(self) -> Tensor:
+        """Of which observations less than a hundredth of the proposals was accepted."""
+        return self.accepted < _MOVING
 
     def thinned(self, n: int) -> Float[Tensor, "batch n *state"]:
         """Return n draws: of the chains in turn, spread evenly over each of them.
@@ -157,12 +163,13 @@ def warn_of_short(found: Explored, remedy: str) -> None:
         found: The draws.
         remedy: What to do, for the user.
     """
-    count = int(found.short.sum())
+    count, still = int(found.short.sum()), int(found.still.sum())
     if count:
+        stuck = f", chains of {still} stand still (under {_MOVING:.0%} of proposals accepted)" if still else ""
         warnings.warn(
             f"mcmc has not converged for {count} of {len(found.short)} observations: R-hat up to "
             f"{float(found.r_hat.nan_to_num(torch.inf).max()):.3f} (wanted: {_R_HAT}), down to "
-            f"{float(found.effective.min()):.0f} effective draws (wanted: {_DRAWS:.0f}); {remedy}.",
+            f"{float(found.effective.min()):.0f} effective draws (wanted: {_DRAWS:.0f}){stuck}; {remedy}.",
             stacklevel=4,
         )
 
