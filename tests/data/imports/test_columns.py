@@ -32,5 +32,5 @@ def test_a_number_that_is_missing_in_all_rows_is_named(tmp_path):
 
 def test_a_line_of_words_is_no_observation(tmp_path):
     (tmp_path / "a.csv").write_text("a report of 1999\n")
-    with pytest.raises(ValueError, match="a.csv"):
+    with pytest.raises(ValueError, match=r"a\.csv"):
         read_final_states(tmp_path / "a.csv", VectorLayout("state", 2), 1.0)
