@@ -98,15 +98,13 @@ class Varying(Simulator):
         """The process at the ends and the middle of every prior of its own parameters."""
         own = [(name, prior) for name, prior in self.priors if name != OBSERVED_NOISE]
         ends = [(*prior.support, float(prior.quantile(torch.tensor(0.5)))) for _, prior in own]
-        names = [name for name, _ in own]
-        given: list[dict[str, Any]] = [dict(zip(names, v, strict=True)) for v in itertools.product(*ends)]
+        given: list[dict[str, Any]] = [dict(zip(dict(own), v, strict=True)) for v in itertools.product(*ends)]
         return [dataclasses.replace(self.inner, **values) for values in given]
 
     @cached_property
     def _least_symmetric(self) -> Simulator:
         """The corner whose law has the fewest mirror images: a tilt of 0 has some that no other tilt has."""
-        like = torch.zeros(1, *self.inner.shape)
-        return min(self._corners, key=lambda corner: len(corner.images(like)))
+        return min(self._corners, key=lambda corner: len(corner.images(torch.zeros(1, *corner.shape))))
 
     @cached_property
     def _longest(self) -> float | None:
@@ -376,11 +374,8 @@ def vary(simulator: Simulator, priors: Mapping[str, ParameterPrior]) -> Varying:
             check_value(owner, fields[name], end)
     if isinstance(simulator, Multiplicative) or simulator.fixed_step is not None:
         raise ValueError(f"parameters of {owner} can't have priors: its steps need the same values for all states.")
-    middle: dict[str, Any] = {
-        name: float(prior.quantile(torch.tensor(0.5, dtype=torch.float64)))
-        for name, prior in priors.items()
-        if name != OBSERVED_NOISE
-    }
+    half, own = torch.tensor(0.5, dtype=torch.float64), {k: p for k, p in priors.items() if k != OBSERVED_NOISE}
+    middle: dict[str, Any] = {name: float(prior.quantile(half)) for name, prior in own.items()}
     inner = dataclasses.replace(simulator, **middle)
     made = Varying(horizon=inner.horizon, steps=inner.steps, inner=inner, priors=tuple(priors.items()))
     made.layout  # noqa: B018  states that can't have one more part are told here
