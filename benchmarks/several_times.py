@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import write
+from common import COMMIT, write
 from torch import Tensor
 
 from physinv.config.seeds import seeds
@@ -178,9 +178,10 @@ def main() -> None:
     if given.only != "vector":
         found[f"heat {given.size}"] = field(given.size, given.trajectories)
     if given.out is not None:
-        old = json.loads(given.out.read_text("utf-8"))["figures"] if given.out.exists() else {}
-        new = {k: [v] for k, v in rows(found).items()}
-        write(given.out, {"benchmark": "several-times", "seeds": [SEED]}, old | new)
+        old = json.loads(given.out.read_text("utf-8")) if given.out.exists() else {"figures": {}, "made": {}}
+        made = old["made"] | {part: {"commit": COMMIT} for part in found}
+        figures = old["figures"] | {k: [v] for k, v in rows(found).items()}
+        write(given.out, {"benchmark": "several-times", "seeds": [SEED], "made": made}, figures)
 
 
 def rows(found: dict[str, Any]) -> dict[str, float]:

@@ -24,6 +24,7 @@ import torch
 from common import COMMIT, ROOT, write
 from torch import Tensor
 
+from physinv.config.files import load_tensors, save_tensors
 from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
@@ -96,8 +97,12 @@ def once(name: str, args: argparse.Namespace) -> dict[str, float]:
 
 def chains(problem: Problem, final: Tensor, kept: Path | None) -> Explored:
     """Draws of `mcmc`: those that are kept, or new ones, which are kept then."""
+    whose = {"seed": str(problem.seed), "observations": str(len(final))}
     if kept is not None and kept.exists():
-        return Explored(**torch.load(kept, weights_only=True))
+        draws, told = load_tensors(kept)
+        if whose.items() - told.items():
+            raise SystemExit(f"{kept} holds chains of {told}, not of {whose}; give another `--reference`.")
+        return Explored(**draws)
     begun = time.process_time()
     generator = seeds(problem.seed).child("comparison", "samples").generator()
     found = fit_mcmc(problem, **CHAINS).explore(problem.simulator.hidden(final), generator=generator)
@@ -105,7 +110,7 @@ def chains(problem: Problem, final: Tensor, kept: Path | None) -> Explored:
     told = ", ".join(f"{float(r):.3f} ({float(e):.0f})" for r, e in zip(found.r_hat, found.effective, strict=True))
     print(f"R-hat (effective draws): {told}; {time.process_time() - begun:.0f} s of CPU", flush=True)
     if kept is not None:
-        torch.save(vars(found), kept)
+        save_tensors(kept, vars(found), whose)
     return found
 
 

@@ -30,17 +30,16 @@ class FieldReader(nn.Module):
     def __init__(self, channels: int, *, periodic: bool, width: int = 48) -> None:
         super().__init__()
         self.numbers = 2 * width
-        mode: Literal["circular", "replicate"] = "circular" if periodic else "replicate"
+        self.mode: Literal["circular", "replicate"] = "circular" if periodic else "replicate"
 
         def convolution(inputs: int, dilation: int) -> nn.Module:
             reach = dilation * (_KERNEL // 2)
-            return nn.Conv1d(inputs, width, _KERNEL, padding=reach, dilation=dilation, padding_mode=mode)
+            return nn.Conv1d(inputs, width, _KERNEL, padding=reach, dilation=dilation, padding_mode=self.mode)
 
         self.first = convolution(2 * channels, 1)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.GroupNorm(_GROUPS, width), nn.SiLU(), convolution(width, d)) for d in _DILATIONS
         )
-        self.periodic = periodic
 
     def forward(self, x: Float[Tensor, "batch channels points"]) -> Float[Tensor, "batch numbers"]:
         """Return what is read.
@@ -48,15 +47,9 @@ class FieldReader(nn.Module):
         Args:
             x: Fields of about unit size.
         """
-        around = [x.roll(s, 2) if self.periodic else x.roll(s, 2) * _inside(x, s) for s in (-1, 1)]
-        h = self.first(torch.cat([x, (around[0] - around[1]) * math.sqrt(x.shape[2]) / 4], 1))
+        around = nn.functional.pad(x, (1, 1), mode=self.mode)
+        slope = (around[..., 2:] - around[..., :-2]) * math.sqrt(x.shape[2]) / 4
+        h = self.first(torch.cat([x, slope], 1))
         for block in self.blocks:
             h = h + block(h)
         return torch.cat([h.mean(2), h.logsumexp(2) - math.log(x.shape[2])], 1)
-
-
-def _inside(x: Tensor, shift: int) -> Tensor:
-    """0 where a shifted field comes from beyond the other end."""
-    kept = torch.ones_like(x[:1, :1])
-    kept[..., -1 if shift < 0 else 0] = 0
-    return kept

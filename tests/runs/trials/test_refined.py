@@ -1,5 +1,6 @@
 """Refinement of draws given a record is left out where it makes exact draws worse, and kept where it does not."""
 
+import re
 from dataclasses import dataclass, replace
 
 import pytest
@@ -48,7 +49,10 @@ def test_refinement_is_left_out_where_it_makes_draws_worse(record, better, gener
     answer, told = refined_if_better(refined, torch.ones(1, 1), seeds(0).child("trial"), starts_of_process(OU))
     assert (answer is refined) == better
     assert (told == []) == better
-    assert all("refinement is left out: on" in line and "it makes samples worse" in line for line in told)
+    counts = [
+        re.match(r"refinement is left out: on (\d+) new trajectories it makes samples worse", line) for line in told
+    ]
+    assert all(48 < int(count[1]) <= 192 for count in counts)  # a few do not tell: the loss is heavy-tailed
 
 
 def test_there_is_no_trial_of_refinement_without_a_prior_and_of_unknown_parameters(generator):
