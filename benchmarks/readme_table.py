@@ -246,15 +246,20 @@ def unknown(result: Result) -> Table:
     def ratio(key: str) -> str:
         if f"{key}, ratio" in f:
             return f"{f[f'{key}, ratio'][0]:.3f} +- {f[f'{key}, error of the ratio'][0]:.3f}"
-        known = f"{key}, exact" in f and ("crps" in key or "energy" in key)
-        return f"{f[key][0] / f[f'{key}, exact'][0]:.3f}" if known else "–"
+        if f"{key}, exact" not in f or not ("crps" in key or "energy" in key):
+            return "–"
+        return told([a / b for a, b in zip(f[key], f[f"{key}, exact"], strict=True)])
 
     keys = [k for k in f if not k.endswith(aside)]
     rows = {k: [k, f"{k}, exact" if f"{k}, exact" in f else "–", ratio(k)] for k in keys}
-    made = [f"{name} {m['updates']} updates, {m['observations']} observations" for name, m in result["made"].items()]
+    made = [
+        f"{name} {m['updates']} updates, {m['observations']} observations, seeds {', '.join(map(str, m['seeds']))}"
+        for name, m in result["made"].items()
+    ]
     note = (
-        f"Training and test: {'; '.join(made)}. Beside `mcmc`: observations whose chains have converged, scores of the "
-        "chains in the place of exact ones, and the standard error of the ratio from paired scores."
+        f"Training and test: {'; '.join(made)}. Beside `mcmc`: observations of the first seed whose chains have "
+        "converged, scores of the chains in the place of exact ones, and the standard error of the ratio from paired "
+        "scores."
     )
     columns = ["drawn", "exact, or chains", "ratio"]
     return table(result, "Unknown parameters, and noise of sensors", columns, rows, note)

@@ -6,7 +6,7 @@ is known (rate and diffusivity).  CRPS, coverage of 90 % intervals and the p val
 CRPS of the state, and the energy score of both together.  The record keeps the systems that are not run again.
 
 No closed form is known for Burgers: `--chains N` runs `mcmc`, whose chains move through parameter and path together,
-on the first N of the same observations, and compares all scores on those whose chains have converged (R-hat up to 1.05
+on the first N of the same observations of the first seed, and compares all scores on those whose chains have converged (R-hat up to 1.05
 and 100 effective draws of every component of the state and of the parameter), with paired standard errors.
 """
 
@@ -24,6 +24,7 @@ import torch
 from common import COMMIT, ROOT, write
 from torch import Tensor
 
+from physinv.config.checksums import of_tensors
 from physinv.config.files import load_tensors, save_tensors
 from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
@@ -67,10 +68,10 @@ KEPT = 60  # draws of each chain that are scored, about
 BESIDE = "beside mcmc"
 
 
-def once(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """Figures of one system."""
+def once(name: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
+    """Figures of one system and seed."""
     system, observe, noise = OBSERVED.get(name, (name, None, None))
-    process, seed = build(find(system), SYSTEMS[name]), args.seed
+    process = build(find(system), SYSTEMS[name])
     splits = {"train": 2500, "valid": 250, "test": args.observations}
     with tempfile.TemporaryDirectory() as tmp:
         out = generate(DatasetPlan(process, splits, seed, system), Path(tmp) / "data")
@@ -78,7 +79,7 @@ def once(name: str, args: argparse.Namespace) -> dict[str, float]:
         seen = {"observe": observe, "observed_noise": noise}
         budget, begun = Budget(steps=args.updates), time.process_time()
         train_run(Path(tmp) / "run", train, valid, method="physinv", budget=budget, seed=seed, **seen)
-        print(f"{name}: training took {time.process_time() - begun:.0f} s of CPU", flush=True)
+        print(f"{name}, seed {seed}: training took {time.process_time() - begun:.0f} s of CPU", flush=True)
         file = Path(tmp) / "samples.hdf5"
         reconstruct(Path(tmp) / "run", test, file, SamplingPlan(samples=args.draws, seed=seed))
         rows = evaluate(file, seed=seeds(seed).child("benchmark").number)
@@ -88,7 +89,7 @@ def once(name: str, args: argparse.Namespace) -> dict[str, float]:
                 figures[row.metric] = row.value
                 if row.exact is not None:
                     figures[f"{row.metric}, exact"] = row.exact
-        if args.chains:
+        if args.chains and seed == args.seeds[0]:
             problem = Problem(process, train.load(), valid.load(), seed=seed)
             found = chains(problem, test.states(-1, limit=args.chains), args.reference)
             figures |= beside(found, process, test.states(0), read_reconstruction(file).samples)
@@ -97,7 +98,7 @@ def once(name: str, args: argparse.Namespace) -> dict[str, float]:
 
 def chains(problem: Problem, final: Tensor, kept: Path | None) -> Explored:
     """Draws of `mcmc`: those that are kept, or new ones, which are kept then."""
-    whose = {"seed": str(problem.seed), "observations": str(len(final))}
+    whose = {"seed": str(problem.seed), "observations": f"{len(final)}, {of_tensors({'final': final}, {})}"}
     if kept is not None and kept.exists():
         draws, told = load_tensors(kept)
         if whose.items() - told.items():
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument(
         "--reference", type=Path, help="where the draws of mcmc are kept, and read from if they are there"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of data, training and sampling")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data, training and sampling")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -170,12 +171,14 @@ def main() -> None:
     before = json.loads(file.read_text("utf-8")) if file.exists() else {"figures": {}, "made": {}}
     figures, made = before["figures"], before["made"]
     for name in args.only:
-        found = once(name, args)
-        print("\n".join(f"{name}: {key:45s} {value:.4g}" for key, value in found.items()), flush=True)
         figures = {key: value for key, value in figures.items() if not key.startswith(f"{name}: ")}
-        figures |= {f"{name}: {key}": [value] for key, value in found.items()}
-        made[name] = {"updates": args.updates, "observations": args.observations, "commit": COMMIT}
-        write(file, {"benchmark": "unknown-parameters", "seeds": [args.seed], "made": made}, figures)
+        for seed in args.seeds:
+            for key, value in once(name, seed, args).items():
+                figures.setdefault(f"{name}: {key}", []).append(value)
+                print(f"{name}, seed {seed}: {key:45s} {value:.4g}", flush=True)
+        told = {"updates": args.updates, "observations": args.observations, "seeds": args.seeds, "commit": COMMIT}
+        made[name] = told
+        write(file, {"benchmark": "unknown-parameters", "made": made}, figures)
 
 
 if __name__ == "__main__":
