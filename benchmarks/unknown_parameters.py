@@ -6,8 +6,9 @@ is known (rate and diffusivity).  CRPS, coverage of 90 % intervals and the p val
 CRPS of the state, and the energy score of both together.  The record keeps the systems that are not run again.
 
 No closed form is known for Burgers: `--chains N` runs `mcmc`, whose chains move through parameter and path together,
-on the first N of the same observations of the first seed, and compares all scores on those whose chains have converged (R-hat up to 1.05
-and 100 effective draws of every component of the state and of the parameter), with paired standard errors.
+on the first N of the same observations of the first seed, and compares all scores on those whose chains have converged
+(R-hat up to 1.05 and 100 effective draws of every component of the state and of the parameter), with paired standard
+errors.
 """
 
 from __future__ import annotations
