@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from physinv.cli.options import Device, Json, Overwrite, Set, read_assignments, read_parameters
+from physinv.cli.options import Device, Json, Overwrite, Set, read_parameters
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
@@ -102,7 +102,7 @@ def generate(
         recipe = Recipe(simulator=what, splits=Splits(train=2500, valid=250, test=500))
     given = {"train": train, "valid": valid, "test": test}
     changes = {
-        "parameters": {**recipe.parameters, **read_assignments(set_ or []), **read_parameters(parameter or [])},
+        "parameters": {**recipe.parameters, **read_parameters(set_ or [], parameter or [])},
         "splits": {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}},
         "seed": recipe.seed if seed is None else seed,
     }

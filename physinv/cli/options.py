@@ -165,17 +165,18 @@ def read_assignments(words: Iterable[str], option: str = "--set") -> dict[str, A
     return out
 
 
-def read_parameters(words: Iterable[str]) -> dict[str, Any]:
+def read_parameters(words: Iterable[str], more: Iterable[str] = ()) -> dict[str, Any]:
     """Read parameters of a process, some of which may have priors.
 
     Args:
-        words: ``key=value`` words; a value such as ``log_uniform:0.005:0.05`` is a prior.
+        words: ``key=value`` words of ``--set``; a value such as ``log_uniform:0.005:0.05`` is a prior.
+        more: Those of ``--parameter``.
 
     Returns:
         Values by key, and priors as recipes have them.
 
     Raises:
-        ValueError: If a word has no key or no ``=``.
+        ValueError: If a word has no key or no ``=``, or both options have a key.
 
     Example:
         >>> read_parameters(["size=64", "viscosity=uniform:0.1:0.2"])
@@ -183,8 +184,11 @@ def read_parameters(words: Iterable[str]) -> dict[str, Any]:
     """
     from physinv.processes.priors import read_prior
 
-    given = read_assignments(words, "--parameter")
-    return {k: v if not isinstance(v, str) or (law := read_prior(v)) is None else law for k, v in given.items()}
+    given, others = read_assignments(words), read_assignments(more, "--parameter")
+    for key in given.keys() & others.keys():
+        raise ValueError(f"`{key}` is given by --set and by --parameter; leave out one of them.")
+    values = {**given, **others}
+    return {k: v if not isinstance(v, str) or (law := read_prior(v)) is None else law for k, v in values.items()}
 
 
 def _whole(found: Any, word: str) -> Any:

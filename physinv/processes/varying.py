@@ -117,12 +117,8 @@ class Varying(Simulator):
         return self._longest
 
     @cached_property
-    def _parts(self) -> int:
-        return max(corner.substeps for corner in self._corners)
-
-    @property
     def substeps(self) -> int:
-        return self._parts
+        return max(corner.substeps for corner in self._corners)
 
     @property
     def spin_up_time(self) -> float:
@@ -370,8 +366,11 @@ def vary(simulator: Simulator, priors: Mapping[str, ParameterPrior]) -> Varying:
         if name not in free:
             told = f"these can: {', '.join(free)}" if free else "none of its parameters can"
             raise ValueError(f"`{name}` of {owner} can't have a prior; {told}. Give it a number.")
-        for end in prior.support:
-            check_value(owner, fields[name], end)
+        try:
+            for end in prior.support:
+                check_value(owner, fields[name], end)
+        except ValueError as error:
+            raise ValueError(f"{error} Its prior has such values; take another one.") from None
     if isinstance(simulator, Multiplicative) or simulator.fixed_step is not None:
         raise ValueError(f"parameters of {owner} can't have priors: its steps need the same values for all states.")
     half, own = torch.tensor(0.5, dtype=torch.float64), {k: p for k, p in priors.items() if k != OBSERVED_NOISE}

@@ -163,6 +163,8 @@ WRONG = {
     "unknown parameter": ("generate heat --set sise=3", "did you mean `size`?"),
     "impossible size": ("generate heat --set size=1", "`size` of Heat must be at least 2, got 1"),
     "wrong choice": ("generate heat --set prior=edge", "did you mean `edges`?"),
+    "set twice": ("generate heat --set diffusivity=2 --parameter diffusivity=uniform:1:2", "`diffusivity` is given by"),
+    "prior beyond": ("generate burgers --set viscosity=normal:.1:.1", "got -0.4. Its prior has such values"),
     "wrong type": ("generate heat --set size=big", "`size` of Heat must be of type int, got 'big'"),
     "no recipe": ("generate nothing/recipe.toml", "there is no recipe nothing/recipe.toml"),
     "bad budget": ("train {0}/heat --out {1}/x --budget soon", "`--budget` must be a time such as 90s, 5m or 1h"),
