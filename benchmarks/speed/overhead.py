@@ -10,8 +10,9 @@ share of these, which is ``rounds`` (rounds.py shows what they are worth). Not v
 pass, backward pass and step of the same optimiser, for the same network on the same inputs, which lie ready. ``draws``:
 CPU time of samples. ``bare`` is the network alone on all inputs that it got, without gradients; ``physics`` are the
 process's own steps without noise on all inputs that they got, where the method takes states back through the physics,
-which is part of what it draws. ``made`` is the ratio of draws to both. Both sides take turns, so that other programs on
-the machine disturb them alike.
+which is part of what it draws. ``made`` is the ratio of draws to both, of as many draws as are computed at the same
+time; ``few`` of a sixteenth of them, where operations count that take the same time whatever there is to draw. Both
+sides take turns, so that other programs on the machine disturb them alike.
 
 ``bare`` is less than any training of the network does: its loss is the mean square of the output, it draws no batch,
 clips no gradient and averages no weights. What these take of an update is told apart: ``batch``, ``loss`` (the loss and
@@ -53,6 +54,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
+from physinv.equations.broadcast import default_batch
 from physinv.methods.own.jumps import FIELDS, PARTICLES, VECTORS
 from physinv.models.build import build_model
 from physinv.posterior.jumps import JumpPosterior
@@ -68,16 +70,17 @@ from physinv.training.objectives.jumps import JUMPS
 from physinv.training.updates import Updates
 
 Call = tuple[Tensor, ...]  # arguments of a network
-Sample = Callable[[Tensor, torch.Generator], Tensor]
+Sample = Callable[[Tensor, int, torch.Generator], Tensor]
 
-TRAIN, VALID = 500, 100
+TRAIN, VALID = 500, 128
+FEWER, EACH = 16, 8  # part of the draws that `few` is, and draws of an observation where there are observations enough
 TOGETHER, FEW, SMALL = 32, 5, 256  # batches that are drawn at once, updates in a turn, and numbers of a small state
-CASES = {  # name: (dataset, kind of model, observations, draws of each)
-    "heat": ("heat", "score", 4, 8),
-    "particles": ("particles", "jumps", 4, 8),
-    "burgers": ("burgers", "jumps", 4, 8),
-    "double well": ("double-well", "jumps", 100, 64),
-    "double well, score": ("double-well", "score", 100, 64),
+CASES = {  # name: (dataset, kind of model)
+    "heat": ("heat", "score"),
+    "particles": ("particles", "jumps"),
+    "burgers": ("burgers", "jumps"),
+    "double well": ("double-well", "jumps"),
+    "double well, score": ("double-well", "score"),
 }
 
 
@@ -105,7 +108,7 @@ def data_of(name: str, folder: Path) -> tuple[Simulator, TrajectoryDataset, Traj
     return simulator, train, valid
 
 
-def score_case(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryDataset, n: int, draws: int) -> Case:
+def score_case(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryDataset) -> Case:
     """The score model, with its objective and its reversal."""
     settings = Settings()
     model, layout = build_model(simulator, train, settings), train.layout
@@ -116,14 +119,14 @@ def score_case(simulator: Simulator, train: TrajectoryDataset, valid: Trajectory
     size, device = settings.batch or layout.default_batch, torch.device("cpu")
     order = training_batches(windows, simulator, size=size, seeds=seeds(0), start=0, workers=0, device=device)
 
-    def sample(final: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(final: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         return Posterior(simulator, model, train.times).sample(final, draws, generator=generator)
 
     rate = settings.rate or layout.default_rate
-    return Case(model, simulator, settings, rate, order, objective.loss, 0, sample, valid.states(-1, limit=n))
+    return Case(model, simulator, settings, rate, order, objective.loss, 0, sample, valid.states(-1))
 
 
-def jump_case(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryDataset, n: int, draws: int) -> Case:
+def jump_case(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryDataset) -> Case:
     """The jump kernels, with new trajectories where they cost little, and their draws along all grids."""
     layout = train.layout
     family = PARTICLES if layout.positions else FIELDS if layout.space else VECTORS
@@ -134,11 +137,11 @@ def jump_case(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
     pairs = JumpPairs(kernel, simulator, train, valid, fresh=fresh)
     order = pairs.training(size=family.batch, seeds=seeds(0), start=0)
 
-    def sample(final: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(final: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         return JumpPosterior(kernel, grids).sample(final, draws, generator=generator)
 
-    final = valid.states(-1, limit=n)
-    return Case(kernel, simulator, settings, family.rate, order, JUMPS.loss, pairs.every * pairs.parts, sample, final)
+    rounds = pairs.every * pairs.parts
+    return Case(kernel, simulator, settings, family.rate, order, JUMPS.loss, rounds, sample, valid.states(-1))
 
 
 @contextmanager
@@ -206,14 +209,16 @@ def update_costs(case: Case, turns: int) -> dict[str, list[float]]:
 
 
 @torch.no_grad()
-def draw_costs(case: Case, turns: int) -> tuple[list[float], list[float], list[float]]:
-    """Milliseconds of all draws, of the calls of the network in them, and of the steps of the physics."""
+def draw_costs(case: Case, turns: int, count: int) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of so many draws, of the calls of the network in them, and of the steps of the physics."""
     case.model.eval()
     generator = torch.Generator().manual_seed(0)
+    final = case.final[: max(1, count // EACH)]
+    draws = count // len(final)
     with calls(case.model) as found, flows(case.simulator) as moved:
-        case.sample(case.final, generator)
+        case.sample(final, draws, generator)
     jobs = (
-        lambda: case.sample(case.final, generator),
+        lambda: case.sample(final, draws, generator),
         lambda: [case.model.network(*c) for c in found],
         lambda: [step() for step in moved],
     )
@@ -271,15 +276,16 @@ def main() -> None:
     torch.set_num_threads(1)
     figures: dict[str, list[float]] = {}
     parts = ("update", "rounds", "batch", "loss", "kept", "bare")
-    heads = (*parts, "ratio", "draws", "bare", "ratio", "physics", "made")
+    heads = (*parts, "ratio", "draws", "bare", "ratio", "physics", "made", "few")
     print(f"{'milliseconds':20s}" + "".join(f"{h:>9s}" for h in heads))
     for name in args.only:
-        dataset, kind, n, draws = CASES[name]
+        dataset, kind = CASES[name]
         with tempfile.TemporaryDirectory() as tmp:
-            data = data_of(dataset, Path(tmp) / "data")
-            case = (jump_case if kind == "jumps" else score_case)(*data, n, draws)
+            case = (jump_case if kind == "jumps" else score_case)(*data_of(dataset, Path(tmp) / "data"))
             update = update_costs(case, args.repetitions)
-            drawn, alone, physics = draw_costs(case, args.repetitions)
+            full = default_batch(case.final)
+            drawn, alone, physics = draw_costs(case, args.repetitions, full)
+            fewer = draw_costs(case, args.repetitions, max(1, full // FEWER))
         columns = {
             "update, ms" if part == "update" else f"update, {part}, ms": values for part, values in update.items()
         }
@@ -290,6 +296,7 @@ def main() -> None:
             "draws, ratio": [a / b for a, b in zip(drawn, alone, strict=True)],
             "draws, physics, ms": physics,
             "draws, ratio to network and physics": [a / (b + c) for a, b, c in zip(drawn, alone, physics, strict=True)],
+            f"draws, 1/{FEWER} of them, ratio": [a / (b + c) for a, b, c in zip(*fewer, strict=True)],
         }
         figures |= {f"{name}: {key}": values for key, values in columns.items()}
         print(f"{name:20s}" + "".join(f"{statistics.median(v):9.2f}" for v in columns.values()), flush=True)

@@ -25,6 +25,7 @@ from physinv.comparison.evaluations import count_evaluations
 from physinv.comparison.examples import Example, write_example
 from physinv.comparison.metrics import Drawn, all_metrics
 from physinv.comparison.partly_seen import fitted_to
+from physinv.config.checksums import of_tensors
 from physinv.config.devices import keep_freed_memory, threads_for
 from physinv.config.files import write_text
 from physinv.config.seeds import seeds
@@ -92,7 +93,7 @@ def run_cell(job: Job) -> dict[str, Any]:
         job: What to do.
 
     Returns:
-        Metrics, curves, cost, and the reason if the method does not apply.
+        Metrics, curves, cost, a checksum of the observations, and the reason if the method does not apply.
 
     Raises:
         ValueError: If there is no such simulator or method, or the method cannot be trained.
@@ -147,7 +148,8 @@ def run_cell(job: Job) -> dict[str, Any]:
         "parameters": sum(count.weights.values()),
     }
     finite = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-    return {"metrics": finite, "curves": curves, "cost": cost, "notes": notes, "error": None}
+    data = of_tensors({"truth": test.states(0).cpu(), "final": test.states(-1).cpu()}, {})
+    return {"metrics": finite, "curves": curves, "cost": cost, "notes": notes, "data": data, "error": None}
 
 
 @torch.no_grad()

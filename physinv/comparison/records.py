@@ -62,6 +62,7 @@ class CellRecord:
         options: Options of the method.
         origin: Commit, versions, hardware, device, threads and date, as text.
         notes: What the answer said of itself, such as the method that was chosen.
+        data: Checksum of the test split; empty in records of earlier versions.
     """
 
     key: str
@@ -77,6 +78,7 @@ class CellRecord:
     options: Mapping[str, Any]
     origin: Mapping[str, str]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
 
 
 _ONE_SEED = 0.02  # relative difference below which figures of a single seed count as level
@@ -90,20 +92,20 @@ class Summary:
         mean: The mean.
         error: Its standard error ``sd / sqrt(n)``; None for one seed, which has no spread.
         n: Number of seeds.
-        values: Values by seed, as far as they are known.
+        values: Values by seed and checksum of the data, as far as they are known.
     """
 
     mean: float
     error: float | None
     n: int
-    values: Mapping[int, float] = field(default_factory=dict, compare=False)
+    values: Mapping[tuple[int, str], float] = field(default_factory=dict, compare=False)
 
     @staticmethod
-    def of(values: Mapping[int, float]) -> Summary:
+    def of(values: Mapping[tuple[int, str], float]) -> Summary:
         """Summarise the values of one or more seeds.
 
         Args:
-            values: Values by seed.
+            values: Values by seed and checksum of the data.
 
         Returns:
             Mean and standard error.
@@ -116,9 +118,10 @@ class Summary:
         """Return the noise of the seeds: how far two means may differ by chance.
 
         Seeds fix data and observations for all methods, so differences are paired: half the 95 % interval of the mean
-        difference over the common seeds (Student's t: 12.7 standard errors for two seeds, 4.3 for three).  Without two
-        of them, two standard errors of the difference of independent means; one seed has no standard error: the gap is
-        then at least 2 % of the larger mean, by convention.
+        difference over the common seeds (Student's t: 12.7 standard errors for two seeds, 4.3 for three).  Another
+        version may make other data of a seed, which are none in common.  Without two in common, two standard errors of
+        the difference of independent means; one seed has no standard error: the gap is then at least 2 % of the larger
+        mean, by convention.
 
         Args:
             other: The other mean.
@@ -128,7 +131,7 @@ class Summary:
         """
         common = self.values.keys() & other.values.keys()
         if len(common) > 1:
-            gaps = [self.values[seed] - other.values[seed] for seed in common]
+            gaps = [self.values[key] - other.values[key] for key in common]
             return float(stdtrit(len(gaps) - 1, 0.975)) * statistics.stdev(gaps) / math.sqrt(len(gaps))
         known = 2 * math.hypot(self.error or 0.0, other.error or 0.0)
         if self.n > 1 and other.n > 1:
@@ -172,13 +175,13 @@ def summarise(records: Iterable[CellRecord], study: StudyPoint | None = None) ->
     Returns:
         Summaries by method and by metric or cost; methods without a number have none.
     """
-    values: dict[str, dict[str, dict[int, float]]] = {}
+    values: dict[str, dict[str, dict[tuple[int, str], float]]] = {}
     for record in records:
         if record.study == study:
             own = values.setdefault(record.method, {})
             if record.error is None:
                 for name, value in {**record.metrics, **record.cost, **_more_costs(record.cost)}.items():
-                    own.setdefault(name, {})[record.seed] = value
+                    own.setdefault(name, {})[record.seed, record.data] = value
     return {method: {name: Summary.of(v) for name, v in own.items()} for method, own in values.items()}
 
 
@@ -238,6 +241,7 @@ def _record(raw: Any, place: str) -> CellRecord:
             error=None if failed is None else _shown(str(failed)),
             options=_object(raw, "options"),
             notes=_object(raw, "notes"),
+            data=_printable(raw.get("data", ""), "`data`"),
             origin={k: _text(raw.get(k)) for k in ("commit", "versions", "hardware", "device", "threads", "date")},
         )
     except (KeyError, TypeError, ValueError) as error:

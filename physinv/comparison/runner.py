@@ -59,7 +59,7 @@ def run_benchmark(
     only: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Run every cell of a benchmark that has no result yet.
+    """Run every cell of a benchmark that has no result yet, or one on data that are no longer those of its seed.
 
     Each cell runs in a process of its own, on its share of the cores: training is measured in wall time, so cells must
     not share a core.  A failed cell leaves a log and is tried again by the next run.  Results of another recipe in
@@ -93,23 +93,32 @@ def run_benchmark(
     with lock_folder(out, "benchmark"):
         write_text(out / "recipe.json", text)
         journal.keep(out / "cells.jsonl", {cell.key for cell in cells(benchmark)}, out / "superseded.jsonl")
-        todo = [cell for cell in pending(benchmark, out) if only is None or cell.method in only]
-        jobs = jobs or default_jobs(todo, device)
-        processes = Processes(threads=max(1, cores() // jobs))
-        work = _Work(out, device, Datasets(out / ".work" / "data", todo), processes)
-        told(0.0, f"{len(todo)} cells to do, {jobs} at a time")
-        with ThreadPoolExecutor(jobs) as pool:
-            try:
-                for i, future in enumerate(as_completed([pool.submit(work.do, cell) for cell in todo])):
-                    label, record = future.result()
-                    journal.append(out / "cells.jsonl", record)
-                    failed += _is_failure(record)
-                    told((i + 1) / len(todo), f"{label}: {_brief(record)}")
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                work.processes.stop()
-                raise
+        done: set[str] = set()
+        while todo := [c for c in pending(benchmark, out) if c.key not in done and (only is None or c.method in only)]:
+            failed += _run_cells(todo, out, device, jobs or default_jobs(todo, device), told)
+            done |= {cell.key for cell in todo}  # the new data may tell that other cells have older ones
         rmtree(out / ".work", ignore_errors=True)
+    return failed
+
+
+def _run_cells(todo: list[Cell], out: Path, device: torch.device, jobs: int, told: Progress) -> int:
+    """Run cells and record each as soon as it is finished; the number of those that failed."""
+    failed, work = (
+        0,
+        _Work(out, device, Datasets(out / ".work" / "data", todo), Processes(threads=max(1, cores() // jobs))),
+    )
+    told(0.0, f"{len(todo)} cells to do, {jobs} at a time")
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for i, future in enumerate(as_completed([pool.submit(work.do, cell) for cell in todo])):
+                label, record = future.result()
+                journal.append(out / "cells.jsonl", record)
+                failed += _is_failure(record)
+                told((i + 1) / len(todo), f"{label}: {_brief(record)}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            work.processes.stop()
+            raise
     return failed
 
 
@@ -141,7 +150,9 @@ def _check_fits(config: Mapping[str, Any], times: int, numbers: int, out: Path) 
 
 
 def pending(benchmark: Benchmark, out: Path) -> list[Cell]:
-    """List the cells that have no result, or failed.
+    """List the cells that have no result, failed, or were run on other data than the latest cell of their dataset.
+
+    Methods are compared on the same observations.  A later version of a simulator may make others of the same recipe.
 
     Args:
         benchmark: The benchmark.
@@ -150,8 +161,20 @@ def pending(benchmark: Benchmark, out: Path) -> list[Cell]:
     Returns:
         The cells, in the order of :func:`~physinv.comparison.cells.cells`.
     """
-    done = {record["key"] for record in journal.read(out / "cells.jsonl") if not _is_failure(record)}
-    return [cell for cell in cells(benchmark) if cell.key not in done]
+    done = {record["key"]: record for record in journal.read(out / "cells.jsonl") if not _is_failure(record)}
+    every, latest = list(cells(benchmark)), dict[str, tuple[str, str]]()
+    for cell in every:
+        if (record := done.get(cell.key)) is not None and record["error"] is None:
+            made = str(record.get("date")), str(record.get("data", ""))
+            latest[cell.data_key] = max(made, latest.get(cell.data_key, made))
+
+    def is_done(cell: Cell) -> bool:
+        record = done.get(cell.key)
+        if record is None or record["error"] is not None:
+            return record is not None  # what does not apply has no data
+        return bool(record.get("data", "") == latest[cell.data_key][1])
+
+    return [cell for cell in every if not is_done(cell)]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def verdict(summaries: Summaries) -> list[str]:
     ours = _OURS if _OURS in scored else min(scored, key=lambda m: summaries[m]["crps"].mean)
     said = [_rank(_NAMED[n], summaries, ours) for n in ("crps", "energy_score") if n in summaries[ours]]
     said += _exact(summaries, ours) + _calibration(summaries, ours) + _checks(summaries, ours)
-    said += _compute(summaries, ours) + _amortised(summaries, ours)
+    said += _compute(summaries, ours) + _amortised(summaries, ours) + _elsewhere(summaries, ours)
     if all(s.n == 1 for own in summaries.values() for s in own.values()):
         said.append("All figures are from one seed: no difference has a standard error; below 2 % they count as level.")
     return said
@@ -182,6 +182,17 @@ def _amortised(summaries: Summaries, name: str) -> list[str]:
         f"{m} {rivals[m]['sample_seconds'].mean:#.2g} s" for m in sorted(dear, key=lambda m: rivals[m]["crps"].mean)
     ]
     return [f"Once trained, one more sample takes {name} {ours['sample_seconds'].mean:#.2g} s, {_and(listed)}."]
+
+
+def _elsewhere(summaries: Summaries, name: str) -> list[str]:
+    """Which methods were run on other data of the same seeds, made by another version."""
+    seen = {m: own["crps"].values.keys() for m, own in summaries.items() if "crps" in own}
+    seeds = {m: {seed for seed, _ in keys} for m, keys in seen.items()}
+    others = [m for m in seen if len(seeds[m] & seeds[name]) > len(seen[m] & seen[name])]
+    if not others:
+        return []
+    were, them = _do(others, "were", "was"), _do(others, "them", "it")
+    return [f"{_and(others)} {were} run on other observations than {name}; run {them} again."]
 
 
 def _valued(method: str, summary: Summary, column: Column) -> str:

@@ -61,16 +61,20 @@ def test_what_is_no_record_is_refused(tmp_path: Path, line: Any, message: str) -
 
 def test_the_noise_of_the_seeds_is_that_of_paired_differences_by_hand() -> None:
     """Differences .1, .2, .3: mean .2, sd .1; Student's t of 2 degrees of freedom has its 97.5 % point at 4.3027."""
-    a, b = (Summary.of(dict(enumerate(v))) for v in ((1.0, 5.0, 9.0), (0.9, 4.8, 8.7)))
+
+    def of(*values: float, first: int = 0, data: str = "") -> Summary:
+        return Summary.of({(first + i, data): v for i, v in enumerate(values)})
+
+    a, b = of(1.0, 5.0, 9.0), of(0.9, 4.8, 8.7)
     assert a.gap(b) == pytest.approx(4.3027 * 0.1 / math.sqrt(3), rel=1e-4)
     assert a.gap(b) == pytest.approx(b.gap(a))
     assert a.mean - b.mean < a.gap(b)  # .2 < .248: undecided, where unpaired errors, 2.3 each, would say nothing at all
-    steady = Summary.of({0: 0.8, 1: 4.79, 2: 8.81})
+    steady = of(0.8, 4.79, 8.81)
     assert a.mean - steady.mean > a.gap(steady)
-    apart = Summary.of({7: 1.0, 8: 5.0, 9: 9.0})  # no seed in common: two standard errors of independent means
-    assert a.gap(apart) == pytest.approx(2 * math.hypot(a.error or 0, apart.error or 0))
-    single = Summary.of({0: 5.0})
-    assert single.gap(Summary.of({0: 4.0})) == pytest.approx(0.1)
+    for apart in (of(1.0, 5.0, 9.0, first=7), of(1.0, 5.0, 9.0, data="of another version")):
+        # no observations in common: two standard errors of independent means
+        assert a.gap(apart) == pytest.approx(2 * math.hypot(a.error or 0, apart.error or 0))
+    assert of(5.0).gap(of(4.0)) == pytest.approx(0.1)
 
 
 def test_no_results_are_refused(tmp_path: Path) -> None:

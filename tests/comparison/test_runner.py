@@ -105,6 +105,23 @@ def test_results_of_another_recipe_are_put_aside_not_lost(results, tmp_path):
     assert journal.read(place / "superseded.jsonl") == []
 
 
+def test_cells_on_other_data_than_the_latest_of_their_seed_are_run_again(results, tmp_path, monkeypatch):
+    """As after an update that makes other data of a seed: a new method is run, and the older ones after it."""
+    _, out, _, _ = results
+    monkeypatch.setattr(Processes, "run", run_cell)
+    (tmp_path / "cells.jsonl").touch()
+    before = {record["method"]: record for record in journal.read(out / "cells.jsonl")}
+    for method in ("exact", "fno"):
+        journal.append(tmp_path / "cells.jsonl", {**before[method], "data": "of an earlier version"})
+    benchmark = small(methods=["exact", "linear", "fno"], seeds=[1])
+    assert [cell.method for cell in pending(benchmark, tmp_path)] == ["linear"]
+    run_benchmark(benchmark, tmp_path, device=CPU, jobs=1)
+    after = {record["method"]: record for record in journal.read(tmp_path / "cells.jsonl")}
+    assert after["exact"]["data"] == after["linear"]["data"] == before["exact"]["data"]
+    assert after["fno"]["data"] == "of an earlier version"  # which does not apply, whatever the data
+    assert pending(benchmark, tmp_path) == []
+
+
 def test_a_recipe_that_cannot_be_built_touches_no_results(results, tmp_path):
     _, out, _, _ = results
     place = tmp_path / "copy"

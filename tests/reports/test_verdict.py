@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from report_cases import summary, table
 
+from physinv.comparison.records import Summary
 from physinv.reports.verdict import front, verdict
 
 
@@ -66,6 +67,15 @@ def test_the_verdict_is_about_the_best_method_where_physinv_takes_no_part() -> N
     assert said[0] == "npse has the lowest CRPS of all 3 methods (0.100 ± 0.0010; next: linear, 0.200 ± 0.0010)."
     assert said[1] == "The exact posterior's CRPS is 0.0500 ± 0.0010: npse's is 100 % above it."
     assert not any("physinv" in line for line in said)
+
+
+def test_the_verdict_names_methods_that_were_run_on_other_observations() -> None:
+    rows = table(physinv=(0.1, 60), linear=(0.2, 1), npse=(0.3, 50))
+    for method, data, seeds in (("physinv", "now", (0, 1)), ("linear", "now", (0,)), ("npse", "before", (0, 1))):
+        rows[method]["crps"] = Summary.of({(seed, data): 0.1 for seed in seeds})
+    assert verdict(rows)[-1] == "npse was run on other observations than physinv; run it again."
+    rows["npse"]["crps"] = Summary.of({(5, "before"): 0.1})  # of another seed: nobody takes it for the same
+    assert not any("other observations" in line for line in verdict(rows))
 
 
 def test_the_verdict_names_checks_that_fail_and_no_others() -> None:
