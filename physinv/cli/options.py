@@ -84,16 +84,19 @@ def numbers_of(text: str | None, option: str) -> tuple[float, ...]:
         option: The option, for messages.
 
     Raises:
-        ValueError: If ``text`` is anything else.
+        ValueError: If ``text`` is anything else, or holds a number twice.
 
     Example:
         >>> numbers_of("0.5,1", "--at")
         (0.5, 1.0)
     """
     try:
-        return tuple(float(word) for word in text.split(",")) if text is not None else ()
+        found = tuple(float(word) for word in text.split(",")) if text is not None else ()
     except ValueError:
         raise ValueError(f"`{option}` must be numbers separated by commas, such as 0.5,1, got {text}.") from None
+    if len(set(found)) < len(found):
+        raise ValueError(f"`{option}` must be numbers that differ, got {text}; leave out what is there twice.")
+    return found
 
 
 def refuse_options(given: Mapping[str, Any], why: str) -> None:

@@ -26,7 +26,8 @@ from physinv.evaluation.spectra import spectral_error
 from physinv.evaluation.unknown import parameter_metrics
 from physinv.evaluation.verdict.baselines import baselines
 from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
-from physinv.evaluation.verdict.words import Verdict, verdict
+from physinv.evaluation.verdict.parameters import judge_parameters
+from physinv.evaluation.verdict.words import TRUSTED, Verdict, verdict
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
@@ -124,7 +125,13 @@ def judge(
     rivals = baselines(recon, seed=seed)
     names = recon.info["run"].get("components", ())
     layout, doubted = recon.simulator.layout, bool(warnings(checks))
-    return verdict(recon.samples, recon.known_truth, layout, rivals, values, _unit(recon), names, doubted=doubted)
+    found = verdict(recon.samples, recon.known_truth, layout, rivals, values, _unit(recon), names, doubted=doubted)
+    unknown, (n, k) = recon.simulator.unknown, recon.samples.shape[:2]
+    if not unknown or n < TRUSTED or k < 2:
+        return found
+    drawn, true = (layout.constants(x, unknown) for x in (recon.samples, recon.known_truth))
+    said, warned = judge_parameters(drawn, true, {name: values.get(f"sbc_{name}", 1.0) for name in unknown})
+    return Verdict((*found.sentences, *said, *warned), (*found.warnings, *warned))
 
 
 def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tuple[PredictedFinals, Predictive] | None:

@@ -36,11 +36,11 @@ class RowsWarning(UserWarning):
     """A warning of some rows of a batch, which can be told once for several batches.
 
     Args:
-        numbers: How bad it is, for each row that it is about.
+        numbers: How bad it is, by a number or several, for each row that it is about.
         tell: From such numbers to the sentence.
     """
 
-    def __init__(self, numbers: Sequence[float], tell: Callable[[Sequence[float]], str]) -> None:
+    def __init__(self, numbers: Sequence[Any], tell: Callable[[Sequence[Any]], str]) -> None:
         super().__init__(tell(numbers))
         self.numbers, self.tell = tuple(numbers), tell
 

@@ -107,6 +107,8 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
         if places == []:
             raise ValueError(f"`mask` of {where} must be true where something is seen, got none that is.")
         times = entry.at if isinstance(entry.at, list) else [entry.at]
+        if len(set(times)) < len(times):
+            raise ValueError(f"`at` of {where} must be times that differ, over which is averaged, got {entry.at}.")
         try:
             text = EntryText(at=times, observe=entry.observe, places=places, noise=entry.noise or 1.0)
             seen = record_of([text], shape).sizes(torch.zeros(1, *shape))[0]
@@ -176,6 +178,9 @@ def _places(path: Path, shape: tuple[int, ...], where: str) -> list[int]:
     mask = read_numbers(path, None, where)
     if bool(mask.isnan().any()):
         raise ValueError(f"`mask` of {where} must be true or false everywhere, got NaN; write 0 where nothing is seen.")
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        other = float(mask[(mask != 0) & (mask != 1)][0])
+        raise ValueError(f"`mask` of {where} must be true or false everywhere, got {other:g}; write 0 and 1.")
     for wanted in (shape, shape[1:]):
         if tuple(mask.shape) == wanted and len(wanted) > 0:
             places: list[int] = (mask != 0).expand(shape).flatten().nonzero()[:, 0].tolist()

@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
     np.save(folder / "mask.npy", mask)
     np.save(folder / "blind.npy", mask & False)
     np.save(folder / "unsure.npy", np.where(mask, 1.0, np.nan))
+    np.save(folder / "shares.npy", 0.3 * mask)
     np.save(folder / "early.npy", x[:, 2, 0, ::2, ::2])
     late = x[:, 4, 0][:, mask]
     late[1, 5] = np.nan
@@ -167,6 +168,7 @@ def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
     out, data = tmp_path / "c.hdf5", ("--data", folder / "heat/data/test")
     for more, told in (
         ((*data, "--at", "0.1,0.3"), "`at` must be stored times, 0 to 0.2 in 4 steps of 0.05, got [0.3]"),
+        ((*data, "--at", "0.1,0.1"), "`--at` must be numbers that differ, got 0.1,0.1"),
         ((*data, "--at", "a"), "`--at` must be numbers separated by commas"),
         ((*data, "--frames", "all"), "give `--data` with `--at`"),
         ((*data, "--at", "0.1", "--certify", 0), "`--certify` is not for observations at several times"),
@@ -196,6 +198,8 @@ def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
         ('mask = "mask.npy"', 'mask = "blind.npy"', "`mask` of entry 1"),
         ('mask = "mask.npy"', 'mask = "late.npy"', "`mask` of entry 1"),
         ('mask = "mask.npy"', 'mask = "unsure.npy"', "`mask` of entry 1 of"),
+        ('mask = "mask.npy"', 'mask = "shares.npy"', "must be true or false everywhere, got 0.3; write 0 and 1"),
+        ("at = 0.1", "at = [0.1, 0.1]", "`at` of entry 0 of"),
         ('data = "late.npy"', 'data = "early.npy"', "`data` of entry 1"),
         ('data = "late.npy"', 'data = "/etc/hostname"', "must lie in the folder of the record"),
         ('data = "late.npy"', 'data = "heat/../../late.npy"', "must lie in the folder of the record"),

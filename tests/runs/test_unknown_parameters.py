@@ -68,6 +68,8 @@ def test_parameter_and_state_are_drawn_together_and_scored(trained):
     assert rows["crps_rate"].value < 1.25 * rows["crps_rate"].exact
     assert rows["energy_score_joint"].value < 1.25 * rows["energy_score_joint"].exact
     assert 0 <= rows["sbc_rate"].value <= 1
+    said = judge(recon, list(rows.values())).sentences
+    assert any(text.startswith("90 % intervals of `rate` hold the true value in ") for text in said)
     assert check(recon)
 
 

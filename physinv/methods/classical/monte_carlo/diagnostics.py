@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from physinv.methods.problem import RowsWarning
+
 _R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
 _MOVING = 0.01  # share of accepted proposals below which chains stand still, of which R-hat says nothing
 
@@ -156,22 +158,37 @@ def merged(found: Explored, part: Explored, at: Int[Tensor, " some"]) -> Explore
     )
 
 
-def warn_of_short(found: Explored, remedy: str) -> None:
+def warn_of_short(found: Explored, *, particles: bool) -> None:
     """Warn of observations whose chains have not converged.
 
     Args:
         found: The draws.
-        remedy: What to do, for the user.
+        particles: Whether each chain is a population of paths.
     """
-    count, still = int(found.short.sum()), int(found.still.sum())
-    if count:
-        stuck = f", chains of {still} stand still (under {_MOVING:.0%} of proposals accepted)" if still else ""
-        warnings.warn(
-            f"mcmc has not converged for {count} of {len(found.short)} observations: R-hat up to "
-            f"{float(found.r_hat.nan_to_num(torch.inf).max()):.3f} (wanted: {_R_HAT}), down to "
-            f"{float(found.effective.min()):.0f} effective draws (wanted: {_DRAWS:.0f}){stuck}; {remedy}.",
-            stacklevel=4,
-        )
+    rows = torch.stack([found.r_hat.nan_to_num(torch.inf), found.effective, found.still.to(found.effective)], 1)
+    if bool(found.short.any()):
+        tell = _short_populations if particles else _short_chains
+        warnings.warn(RowsWarning(rows[found.short].tolist(), tell), stacklevel=4)
+
+
+def _short_populations(rows: Sequence[Sequence[float]]) -> str:
+    return f"{_short(rows)}; raise `particles`."
+
+
+def _short_chains(rows: Sequence[Sequence[float]]) -> str:
+    return f"{_short(rows)}; raise `iterations`, or give `particles`."
+
+
+def _short(rows: Sequence[Sequence[float]]) -> str:
+    """How far chains fall short, by R-hat, effective draws and whether they stand still, for each observation."""
+    r_hats, effective, still = zip(*rows, strict=True)
+    stuck = (
+        f", chains of {sum(still):.0f} stand still (under {_MOVING:.0%} of proposals accepted)" if any(still) else ""
+    )
+    return (
+        f"mcmc has not converged for {len(rows)} observation{'s' * (len(rows) > 1)}: R-hat up to {max(r_hats):.3f} "
+        f"(wanted: {_R_HAT}), down to {min(effective):.0f} effective draws (wanted: {_DRAWS:.0f}){stuck}"
+    )
 
 
 def _split(draws: Tensor) -> Tensor:

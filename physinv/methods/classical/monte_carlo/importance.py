@@ -196,8 +196,15 @@ def forward_runs(
     numbers = math.prod(simulator.shape)
     if not simulator.known:
         raise NotApplicableError("the physics must be known to be run forward; these data come without any.")
-    if numbers > _NUMBERS or simulator.layout.static:
-        raise NotApplicableError(f"weights of runs are for moving states of up to {_NUMBERS} numbers, got {numbers}.")
+    if simulator.layout.static:
+        raise NotApplicableError(
+            "weights of runs are for states that move as a whole, these have static parts, or unknown parameters; take "
+            "mcmc."
+        )
+    if numbers > _NUMBERS:
+        raise NotApplicableError(
+            f"weights of runs are for states of up to {_NUMBERS} numbers, got {numbers}; take mcmc."
+        )
     generator = seeds(seed).child("method", "paths").generator(device)
 
     # Run to 1, 2, 4, ... steps before the end, in blocks.

@@ -184,7 +184,7 @@ class PathPosterior(Answer):
             generator: Source of randomness.
 
         Returns:
-            Draws with their diagnostics; a warning names the observations that fall short.
+            Draws with their diagnostics; a warning says how many observations fall short, and by how much.
 
         Raises:
             ValueError: If ``begin`` has fewer than two states for each observation.
@@ -205,7 +205,7 @@ class PathPosterior(Answer):
             size = max(1, min(size, _NUMBERS // coordinates))
         parts = torch.split(torch.arange(len(final), device=final.device), size)
         found = joined([self._explored(final[i], None if begin is None else begin[i], generator) for i in parts])
-        warn_of_short(found, "raise `particles`" if self.particles else "raise `iterations`, or give `particles`")
+        warn_of_short(found, particles=bool(self.particles))
         return found
 
     def _explored(self, final: Tensor, samples: Tensor | None, generator: torch.Generator | None) -> Explored:
