@@ -10,7 +10,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import final_states
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.evaluation.evaluate import check, check_predictive, evaluate
+from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge
 from physinv.methods.registry import METHODS
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.parameters import build
