@@ -39,7 +39,7 @@ class Checkpoint:
     """Hold everything that training carries from one update to the next.
 
     Args:
-        model: What is trained; its attribute ``network`` holds the trained weights.
+        model: What is trained; :func:`trained_part` holds the trained weights.
         average: A copy with averaged weights.
         best_weights: Weights of the averaged network that are kept so far.
         optimiser: The optimiser, with its own state.
@@ -92,7 +92,7 @@ class Checkpoint:
 
 
 def trained_part(model: nn.Module) -> nn.Module:
-    """Return ``model.network``: what training changes, and what checkpoints hold.
+    """Return what training changes and checkpoints hold: ``model.network``, or ``model.trained`` where that is more.
 
     Args:
         model: A score model, or another module with such an attribute.
@@ -100,7 +100,7 @@ def trained_part(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: If there is no module of that name.
     """
-    network = getattr(model, "network", None)
+    network = getattr(model, "trained", getattr(model, "network", None))
     if not isinstance(network, nn.Module):
         raise ValueError(
             f"`network` of {type(model).__name__} must be a module, got {type(network).__name__}; give a ScoreModel of "

@@ -72,6 +72,11 @@ class ParameterKernel(JumpKernel):
         self.register_buffer("spread", torch.ones(len(process.priors)))
         self.register_buffer("width", torch.ones(()))
 
+    @property
+    def trained(self) -> nn.Module:
+        """What training changes: the network, and the reader beside it."""
+        return self.network if self.reader is None else nn.ModuleDict({"network": self.network, "reader": self.reader})
+
     @torch.no_grad()
     def adapt(self, data: TrajectoryDataset) -> None:
         """Fit locations and scales of what the network sees, and the regression, whose penalty held-out states choose.

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from physinv.config.files import load_tensors
 from physinv.config.seeds import seeds
+from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
@@ -116,6 +118,31 @@ def test_fields_in_one_dimension_are_read_whole(kind):
     assert not any(name.startswith("reader.") for name in small.state_dict())
     bent = build(Burgers, {"size": 16, "dimension": 1, "viscosity": {"uniform": [0.5, 2.0]}})
     assert empty_parameter_kernel(bent, seed=seeds(0)).reader is not None
+
+
+def test_training_with_a_reader_resumes_exactly_and_keeps_averaged_weights(tmp_path):
+    """Checkpoints hold the reader as they hold the network: both are trained, averaged, and kept from one update."""
+    process = build(Burgers, {"size": 16, "dimension": 1, "steps": 1, "viscosity": {"log_uniform": [0.1, 1.0]}})
+    train, valid = data_of(process, tmp_path / "data", train=64, valid=64)
+
+    def fitted(folder, **others):
+        settings = Settings(fresh="off", validate_every=2)
+        given = {"budget": Budget(steps=4), "folder": tmp_path / folder, **others}
+        return fit_parameters(Problem(process, train, valid, settings, **given)).state_dict()
+
+    def halt(done, record):
+        if record.step == 2:
+            raise KeyboardInterrupt
+
+    whole = fitted("whole")
+    with pytest.raises(KeyboardInterrupt):
+        fitted("parts", progress=halt)
+    resumed = fitted("parts", resume=True)
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+    stored = load_tensors(tmp_path / "whole" / "checkpoint.safetensors")[0]
+    best = {name.removeprefix("best."): value for name, value in stored.items() if name.startswith("best.")}
+    assert any(name.startswith("reader.") for name in best)
+    assert all(torch.equal(whole[name], value) for name, value in best.items())
 
 
 @pytest.mark.parametrize("kind", [Heat, HeatWalls])
