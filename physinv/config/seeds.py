@@ -76,6 +76,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     method / increments                     draws by which the spread of increments is fitted
     method / package                        another package, which draws from the global stream
     parameters / ...                        the law of unknown parameters, with the names of model and training
+    parameters / unseen                     new trajectories that its width is fitted to
     jumps / ...                             jump kernels beside a score, with the names of model and training
     jumps / further / ...                   jump kernels that are trained further, with the names of training
     jumps / finish / JUMP                   noise of draws of fields that is compared with errors

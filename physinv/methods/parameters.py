@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.seeds import seeds
+from physinv.config.seeds import Seeds, seeds
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup
 from physinv.models.jumps.parameters import ParameterKernel, empty_parameter_kernel, fit_parameter_kernel
 from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying
+from physinv.training.jump_pairs import ENOUGH
 from physinv.training.sensors.process import Sensed, TellsParameters
 
 SHARE = 0.2
@@ -26,6 +27,8 @@ SHARE = 0.2
 
 _BATCH, _READ, _RATE, _PAIRS = 512, 128, 3e-3, 2**15  # _READ: rows of a batch where whole fields are read
 _NUMBERS, _FEWEST, _MOST = 2**23, 512, 2**14  # in the first states of a round, and trajectories in it
+_UNSEEN, _TIMES = 2**19, 4  # numbers in states made anew that the width is fitted to, and times the validation states
+_STORED = 2000  # trajectories of fields from which on the stored ones are the first round
 
 
 def fit_parameters(problem: Problem) -> ParameterKernel | None:
@@ -58,12 +61,28 @@ def fit_parameters(problem: Problem) -> ParameterKernel | None:
     if problem.settings.fresh == "auto":
         left["fresh"] = "states" if process.spin_up_time == 0 else "noise"
     settings = problem.settings.model_copy(update=left | {"windows": (2,)})
-    rows = min(max(_NUMBERS // math.prod(process.shape), _FEWEST), _MOST)
+    rows, stored = min(max(_NUMBERS // math.prod(process.shape), _FEWEST), _MOST), problem.train.n_trajectories
+    if process.layout.space and stored >= _STORED:
+        rows = min(rows, int(stored / ENOUGH))
     ends = problem if several else replace(problem, train=problem.train.ends(), valid=problem.valid.ends())
     ends.minimise_jumps(kernel, process, settings, stream=stream, rows=rows)
-    if settings.fresh != "states":  # else no state is seen twice, and nothing is learned by heart
+    if settings.fresh != "states":
         kernel.finish(problem.valid, seed=stream)
+    elif not several:
+        kernel.finish(problem.valid, seed=stream, more=_unseen(problem, stream.child("unseen")))
     return kernel.eval()
+
+
+@torch.no_grad()
+def _unseen(problem: Problem, stream: Seeds) -> Float[Tensor, "n *state"]:
+    """Final states made anew: a round is seen about a hundred times, and learned by heart in part."""
+    process, times, generator = problem.simulator, problem.train.times[[0, -1]], stream.generator(problem.device)
+    count = min(max(_UNSEEN // math.prod(process.shape), 1), _TIMES * problem.valid.n_trajectories)
+    states = process.run(process.initial(count, generator=generator, device=problem.device), times, generator=generator)
+    states = states[states.isfinite().flatten(1).all(1)]
+    if problem.observed is not None:
+        states = problem.observed.estimated(states, generator=generator)
+    return states[:, -1]
 
 
 def load_parameters(setup: Setup, tensors: Mapping[str, Tensor]) -> ParameterKernel | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Fresh", "JumpPairs", "choose_fresh"]
+__all__ = ["ENOUGH", "Fresh", "JumpPairs", "choose_fresh"]
 
 import itertools
 import math
@@ -23,6 +23,9 @@ from physinv.processes.simulator import Simulator
 from physinv.training.final_estimate import Observer
 from physinv.training.objectives.base import Batch
 
+ENOUGH = 0.25
+"""Share of the trajectories of a round: with so many stored ones, these are the first round."""
+
 Fresh = Literal["off", "noise", "states"]
 """What is new in every round of trajectories: nothing, the noise from stored initial states, or these as well."""
 
@@ -37,7 +40,6 @@ _WORTH, _SMALL = 8, 4  # most updates that a solver step of a round has to be wo
 _PART, _REPLACED = 2**16, 4  # fewest numbers of a part of a round at one time, and most parts
 _SEVERAL = 4  # times the pairs of validation: states that these are drawn from
 _PIECES = 16  # of the trajectories whose images are made at once
-_ENOUGH = 0.25  # of the trajectories of a round: with so many stored ones, these are the first round
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class JumpPairs:
         """The trajectories of a part; those of the first round have the numbers below :attr:`parts`."""
         data, device, most = self.train, self.train.device, max(1, self.most // self.parts)
         size = min(most, math.ceil((n := data.n_trajectories) / self.parts))
-        stored = self.fresh == "off" or (number < self.parts and n >= _ENOUGH * self.most)
+        stored = self.fresh == "off" or (number < self.parts and n >= ENOUGH * self.most)
         if stored or not isinstance(self.sde, Simulator):
             first = number * size % max(1, n - size + 1)  # every part is full, or holds its share of all there are
             held = data.trajectories(slice(first, first + size))

@@ -163,15 +163,17 @@ class ParameterKernel(JumpKernel):
         return -self.log_prob(later, prepared).mean() / len(self.process.priors)
 
     @torch.no_grad()
-    def finish(self, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
-        """Widen or narrow all laws by one factor, where validation states are clearly more likely that way.
+    def finish(self, data: TrajectoryDataset, *, seed: Seed = 0, more: Float[Tensor, "n *state"] | None = None) -> None:
+        """Widen or narrow all laws by one factor, where states that training has not seen are clearly more likely so.
 
         Args:
             data: Validation trajectories.
             seed: Seed of whatever is drawn: nothing.
+            more: Further final states that training has not seen.
         """
         self.eval()
         x = data.states(-1, limit=_ROWS)
+        x = x if more is None else torch.cat([x, more])
         prepared, found = self.prepare(x, 0), {}
         for factor in _WIDTHS:
             self.width = torch.full_like(self.width, factor)

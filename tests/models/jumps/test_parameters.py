@@ -103,6 +103,35 @@ def test_validation_states_correct_the_width_where_they_disagree(trained, tmp_pa
     assert float(kernel.width) > 1.3
 
 
+def test_new_states_correct_the_width_where_few_are_stored(trained, tmp_path):
+    """Four validation states can't tell that laws are half as wide as they should be; a thousand new ones can."""
+    (valid,) = data_of(trained.process, tmp_path, train=4)
+    kernel = empty_parameter_kernel(trained.process, seed=seeds(0))
+    kernel.load_state_dict(trained.state_dict())
+    with torch.no_grad():
+        kernel.network.layers[-1].bias[8:12] -= math.log(2.0)  # of four components: logits, means, then log deviations
+    new = trained.process.simulate(1000, generator=torch.Generator().manual_seed(3))[:, -1]
+    kernel.finish(valid, more=new)
+    assert float(kernel.width) > 1.3
+
+
+@pytest.mark.parametrize("stored", [1000, 2000])
+def test_short_training_on_fields_spends_no_time_on_simulating_where_data_are_many(stored, tmp_path, monkeypatch):
+    """With 2000 stored trajectories none but those for the width are made; with fewer, the first round is simulated."""
+    process = build(Heat, {"size": 8, "steps": 1, "prior": "gaussian", "diffusivity": {"uniform": [0.5, 2.0]}})
+    train, valid = data_of(process, tmp_path, train=stored, valid=10)
+    initial, made = type(process).initial, []
+
+    def counted(self, batch, **others):
+        made.append(batch)
+        return initial(self, batch, **others)
+
+    monkeypatch.setattr(type(process), "initial", counted)
+    fit_parameters(Problem(process, train, valid, budget=Budget(steps=1)))
+    assert made[-1] == 40
+    assert (sum(made) == 40) == (stored == 2000)
+
+
 @pytest.mark.parametrize("kind", [Heat, HeatWalls])
 def test_fields_in_one_dimension_are_read_whole(kind):
     """Wherever structures lie, if the field is periodic; two fields of one spectrum are told apart by their phases."""
