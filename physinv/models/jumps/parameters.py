@@ -124,11 +124,7 @@ class ParameterKernel(JumpKernel):
             seen.append(self.reader(field / self.size))
         found = self.network(torch.cat(seen, dim=1), numbers.new_zeros(len(numbers)))
         made = ConditionalMixture.of(found, len(self.process.priors), _COMPONENTS)
-        if self.training:
-            return made, origin
-        centre = (made.logits.softmax(-1)[..., None] * made.means).sum(1, keepdim=True)
-        means, scales = centre + self.width * (made.means - centre), made.scales + self.width.log()
-        return ConditionalMixture(made.logits, means, scales, made.triangle), origin
+        return made if self.training else _widened(made, self.width), origin
 
     def log_prob(
         self, x: Float[Tensor, "batch *state"], prepared: Float[Tensor, "batch numbers"]
@@ -140,7 +136,7 @@ class ParameterKernel(JumpKernel):
             prepared: What :meth:`prepare` says about them.
         """
         mixture, origin = self.mixture(prepared)
-        return mixture.log_prob((self.process.normal(x) - origin) / self.spread) - self.spread.log().sum()
+        return mixture.log_prob(self._errors(x, origin)) - self.spread.log().sum()
 
     def loss(
         self,
@@ -174,10 +170,10 @@ class ParameterKernel(JumpKernel):
         self.eval()
         x = data.states(-1, limit=_ROWS)
         x = x if more is None else torch.cat([x, more])
-        prepared, found = self.prepare(x, 0), {}
-        for factor in _WIDTHS:
-            self.width = torch.full_like(self.width, factor)
-            found[factor] = float(self.log_prob(x, prepared).sum())
+        self.width = torch.ones_like(self.width)
+        mixture, origin = self.mixture(self.prepare(x, 0))
+        errors = self._errors(x, origin)
+        found = {w: float(_widened(mixture, self.width * w).log_prob(errors).sum()) for w in _WIDTHS}
         best = max(found, key=lambda factor: found[factor])
         best = best if found[best] > found[1.0] + _GAIN else 1.0
         self.width = torch.full_like(self.width, best)
@@ -199,6 +195,10 @@ class ParameterKernel(JumpKernel):
         drawn = self.process.values(self.draw(many, jump, generator=generator))
         mean = drawn.reshape(len(later), _DRAWS, -1).mean(1)
         return self.process.joined(self.process.state(later), mean)
+
+    def _errors(self, x: Tensor, origin: Tensor) -> Tensor:
+        """``r`` of states, given the regression."""
+        return (self.process.normal(x) - origin) / self.spread
 
     def _regressors(self, numbers: Tensor) -> Tensor:
         """1, and the first powers of what is seen, within bounds."""
@@ -289,3 +289,10 @@ def summary(process: Varying, x: Float[Tensor, "batch *state"]) -> Float[Tensor,
         scaled = gap / square.sqrt().reshape(*square.shape, *[1] * len(space))
         found += [square.log(), scaled.pow(3).mean(space), scaled.pow(4).mean(space).clamp(min=tiny).log()]
     return torch.cat(found, dim=1)
+
+
+def _widened(mixture: ConditionalMixture, width: Float[Tensor, ""]) -> ConditionalMixture:
+    """The mixture with all deviations from its mean times ``width``."""
+    centre = (mixture.logits.softmax(-1)[..., None] * mixture.means).sum(1, keepdim=True)
+    means, scales = centre + width * (mixture.means - centre), mixture.scales + width.log()
+    return ConditionalMixture(mixture.logits, means, scales, mixture.triangle)
