@@ -62,7 +62,7 @@ def fit_parameters(problem: Problem) -> ParameterKernel | None:
         left["fresh"] = "states" if process.spin_up_time == 0 else "noise"
     settings = problem.settings.model_copy(update=left | {"windows": (2,)})
     rows, stored = min(max(_NUMBERS // math.prod(process.shape), _FEWEST), _MOST), problem.train.n_trajectories
-    if process.layout.space and stored >= _STORED:
+    if process.layout.space and stored >= _STORED and kernel.reader is None:  # what reads whole fields needs them all
         rows = min(rows, int(stored / ENOUGH))
     ends = problem if several else replace(problem, train=problem.train.ends(), valid=problem.valid.ends())
     ends.minimise_jumps(kernel, process, settings, stream=stream, rows=rows)
