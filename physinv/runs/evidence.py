@@ -6,7 +6,7 @@ __all__ = ["BayesFactor", "Evidence", "bayes_factor", "evidence_of", "reversal_o
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,13 @@ from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import weigh
 from physinv.runs.run import Run, load_run
 from physinv.runs.sampling.ends import answered_together
-from physinv.runs.sampling.weighing import FEW, few_effective
+from physinv.runs.sampling.weighing import few_effective
 
 _PART = 16  # observations between two reports of progress
 _NAMED = 8  # observations without a weight
 _COUNT = 1.5  # draws that count, in the median over observations, below which weights say nothing
 _FEWEST = 100  # runs forward that should count for each observation
+_CLOSE = 0.02  # nats of an observation, in the root mean square, from which on runs forward are tried
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Evidence:
         numbers: Numbers of a state.
         draws: Draws for each observation: of the reversal, or runs forward.
         prior: Where the density of the initial states comes from.
+        by_runs: Whether the log evidence is that of runs forward; the bounds are always of the reversal.
+        together: Standard error of the sum of all over what it were if observations had draws of their own.
     """
 
     log_evidence: Float[Tensor, " n"]
@@ -59,6 +62,8 @@ class Evidence:
     numbers: int
     draws: int
     prior: str
+    by_runs: bool = False
+    together: float = 1.0
 
     @property
     def known(self) -> Bool[Tensor, " n"]:
@@ -90,7 +95,7 @@ class Evidence:
     def warnings(self) -> list[str]:
         """Return what speaks against the numbers, in sentences."""
         lost = (~self.known).nonzero()[:, 0].tolist()
-        told = few_effective(self.effective[self.known], self.draws) if self.lower is not None else self._few_runs
+        told = self._few
         if self._unbounded:
             told = [
                 f"No upper bound: no step of the physics leads to the true states of {self._unbounded} observations.",
@@ -105,6 +110,15 @@ class Evidence:
             "on data that look like these.",
             *told,
         ]
+
+    @property
+    def sure(self) -> bool:
+        """Return whether enough draws or runs count for every known observation, so that errors can be relied on."""
+        return not self._few
+
+    @property
+    def _few(self) -> list[str]:
+        return self._few_runs if self.by_runs else few_effective(self.effective[self.known], self.draws)
 
     @property
     def _unbounded(self) -> int:
@@ -165,10 +179,12 @@ class BayesFactor:
 
     @property
     def verdict(self) -> str:
-        """Return which of both the observations speak for, in words."""
-        if not abs(self.value) > 2 * self.error:
+        """Return which of both the observations speak for, in words for the least that two errors leave."""
+        if not (self.a.sure and self.b.sure):
+            return "too few draws count to say for which"
+        better, size = ("A" if self.value > 0 else "B"), abs(self.value) - 2 * self.error
+        if not size > 0:
             return "no difference beyond the error of the draws"
-        better, size = ("A" if self.value > 0 else "B"), abs(self.value)
         if size < math.log(3):
             return f"hardly worth a mention, for {better}"
         strength = "substantial" if size < math.log(10) else "strong" if size < math.log(100) else "decisive"
@@ -198,8 +214,9 @@ def evidence_of(
         runs: Runs forward, where few draws count.
         progress: Called with the number of observations done and their total.
 
-    Where few draws of the reversal count, and a nonlinear process has states of up to four numbers, runs of the process
-    forward tell the evidence, without bounds.
+    Where few draws of the reversal count for an observation, or errors are large, and a nonlinear process has states of
+    up to four numbers, runs of the process forward tell the evidence, if they do so better; without bounds where the
+    draws say nothing.
 
     Returns:
         Log evidence, effective share and bounds of each observation.
@@ -240,17 +257,24 @@ def evidence_of(
     logs = torch.where(logs == -math.inf, math.nan, logs)
     share = float(torch.where(logs.isfinite(), effective, torch.zeros_like(effective)).median())
     alone = not share * draws >= _COUNT
-    if (alone or share < FEW) and not isinstance(run.simulator, Linear):
+    own = Evidence(logs, errors, effective, lower, upper, math.prod(data.shape), draws, prior)
+    far = not float(errors[own.known].square().mean().sqrt()) < _CLOSE
+    if (alone or far or not own.sure) and not isinstance(run.simulator, Linear):
         try:
-            return _by_runs(run, data.states(-1, limit=n), runs, seed)
+            forward = _by_runs(run, data.states(-1, limit=n), runs, seed)
         except NotApplicableError as error:
             why = f"; nor by runs forward: {error}"
+        else:
+            if alone:
+                return forward
+            if int(forward.known.sum()) >= int(own.known.sum()) and (forward.sure or forward.total[1] < own.total[1]):
+                return replace(forward, lower=lower, upper=upper)
     if alone:
         raise ValueError(
             f"evidence needs several draws that count, at most one of {draws} does for most of the {n} observations: "
             f"the others left the range of the data, diverged, or weigh nothing; take more steps or draws{why}"
         )
-    return Evidence(logs, errors, effective, lower, upper, math.prod(data.shape), draws, prior)
+    return own
 
 
 def bayes_factor(a: Evidence, b: Evidence) -> BayesFactor:
@@ -300,16 +324,20 @@ def reversal_of(run: Run) -> Posterior:
 
 
 def _by_runs(run: Run, final: Tensor, runs: int, seed: int) -> Evidence:
-    """Evidence by runs of the process forward, where the reversal has no draws that count."""
+    """Evidence by runs of the process forward."""
     found = forward_runs(run.simulator, final[:_PART], runs=runs, seed=seed, device=run.device)
-    logs, error, count = (part.cpu() for part in found.log_evidence(final.to(run.device)))
+    final = final.to(run.device)
+    logs, error, count = (part.cpu() for part in found.log_evidence(final))
     logs = torch.where(logs == -math.inf, math.nan, logs)
-    return Evidence(logs, error, count / runs, None, None, math.prod(final.shape[1:]), runs, "runs of the process")
+    numbers, prior = math.prod(final.shape[1:]), "runs of the process"
+    apart = float(error[logs.isfinite()].square().sum().sqrt())
+    together = found.error_of_sum(final) / apart if apart > 0 else 1.0
+    return Evidence(logs, error, count / runs, None, None, numbers, runs, prior, by_runs=True, together=together)
 
 
 def _total(found: Evidence, which: Tensor) -> tuple[float, float]:
     """The log evidence of some observations together, and its standard error."""
-    return float(found.log_evidence[which].sum()), float(found.error[which].square().sum().sqrt())
+    return float(found.log_evidence[which].sum()), found.together * float(found.error[which].square().sum().sqrt())
 
 
 def _plain(x: float) -> float | None:

@@ -248,8 +248,8 @@ def evidence(found: Evidence, title: str) -> None:
         table.add_row("width per number", f"{width / found.numbers:.4g}", f"{doubt / found.numbers:.2g}")
     output().print(table)
     share = found.mean(found.effective)
-    if found.lower is None:
-        say(f"by {found.draws} runs of the process forward, of which {share * found.draws:.0f} count: few draws did")
+    if found.by_runs:
+        say(f"by {found.draws} runs of the process forward, of which {share * found.draws:.0f} count: draws told less")
     else:
         say(f"effective share of {found.draws} draws: {share:.0%}; prior: {found.prior}")
     red(found.warnings)

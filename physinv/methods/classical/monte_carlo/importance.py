@@ -128,6 +128,19 @@ class ImportancePosterior(Answer):
         value, error, count = (torch.cat(part) for part in zip(*parts, strict=True))
         return value, error, count.nan_to_num(0.0)
 
+    def error_of_sum(self, final: Float[Tensor, "batch *state"]) -> float:
+        """Return the standard error of the sum of :meth:`log_evidence`: all observations are weighed on the same runs.
+
+        Args:
+            final: Observed final states ``x_T``; those that no run is near do not count.
+        """
+        total, count = self.starts.new_zeros(len(self.starts), dtype=torch.float64), 0
+        for x in self._split(final):
+            weights = self.kernel.log_weights(x).double().softmax(1)
+            known = weights.isfinite().all(1)
+            total, count = total + weights[known].sum(0), count + int(known.sum())
+        return float((total - count / len(total)).square().sum().sqrt())
+
     def _split(self, final: Tensor) -> tuple[Tensor, ...]:
         return torch.split(final.flatten(1), max(1, _WEIGHTS // len(self.starts)))
 
