@@ -23,6 +23,7 @@ from physinv.methods.classical.monte_carlo.mcmc import PathPosterior
 from physinv.methods.classical.monte_carlo.path import DENSE, PathModel, fit_path_model
 from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.classical.monte_carlo.starts import observable
+from physinv.methods.classical.monte_carlo.weak_constraint import WeakConstraint
 from physinv.methods.classical.strong_constraint import StrongConstraint
 from physinv.methods.problem import RecordAnswer, TakesRecords
 from physinv.methods.reverse import ReverseAnswer
@@ -85,7 +86,8 @@ def answer_record(
         stream = seeds(seed).child("reconstruction", "refinement")
         given, told = refined_if_better(refined, y.to(run.device), stream, starts_of(run))
     count = getattr(given, "tried", 0)
-    if announce is not None and count and (isinstance(given, StrongConstraint) or math.prod(process.shape) > DENSE):
+    numbers = math.prod(process.shape) * (len(run.times) if isinstance(given, WeakConstraint) else 1)
+    if announce is not None and count and (isinstance(given, StrongConstraint) or numbers > DENSE):
         announce(
             f"draws are tried on {count} new trajectories first, each of which takes as long as one of those asked for."
         )

@@ -23,6 +23,7 @@ from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.classical.monte_carlo.weak_constraint import lowered, weak_constraint
 from physinv.methods.problem import NotApplicableError, Problem, RecordAnswer
 from physinv.posterior.several_times.particles import Cloud
+from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -200,3 +201,13 @@ def test_copies_of_few_ancestors_count_as_few():
     cloud = Cloud(ObservationRecord((1.0, Observation(everything, 1.0))), torch.zeros(1, 1), torch.zeros(1, 4))
     cloud.log_weights = torch.tensor([[0.97, 0.01, 0.01, 0.01]], dtype=torch.float64).log()
     assert float(cloud.ancestors) == pytest.approx(1 / (0.97**2 + 3e-4))
+
+
+def test_answers_with_long_paths_are_tried_on_few_trajectories():
+    """Of heat on 32 x 32 points at four times each takes as long as a minute: x_0 and four fields of noise."""
+    times = (0.05, 0.1, 0.15, 0.2)
+    seen = Observation(lambda x: x.flatten(1)[:, ::4], noise=0.05)
+    record = ObservationRecord(*((t, seen) for t in times))
+    lower = functools.partial(descend, steps=1)
+    assert weak_constraint(Heat(size=32), record, lower).tried == 2**16 // (5 * 32**2)
+    assert weak_constraint(OU, RECORD, lower).tried == 48

@@ -38,6 +38,7 @@ from physinv.posterior.several_times.frames import frames_at
 from physinv.processes.simulator import Simulator
 
 _TRIED, _FEWER = 48, 8  # new trajectories on which draws are tried; where a learned prior is solved for at every step
+_LEAST_TRIED, _TRIED_NUMBERS = 4, 2**16  # fewest of these, and numbers of the paths of all
 _NATS, _DRAWS = 1.0, 8  # spread of log densities from which it is told that they differ, and fewest draws that have one
 
 Lower = Callable[[PathObjective, Tensor], Laplace]
@@ -64,9 +65,10 @@ class WeakConstraint(RecordAnswer):
     def tried(self) -> int:
         """On how many new trajectories draws are to be tried first (:mod:`physinv.runs.sampling.tried`).
 
-        They are few where a learned prior is solved for at every step.
+        They are few where a learned prior is solved for at every step, and where paths are long.
         """
-        return _TRIED if given_prior(self.model.law.gaussian) is None else _FEWER
+        most = _TRIED if given_prior(self.model.law.gaussian) is None else _FEWER
+        return max(_LEAST_TRIED, min(most, _TRIED_NUMBERS // self.model.numbers(whole=True)))
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         laws = self._laws(final, self.model)
