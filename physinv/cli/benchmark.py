@@ -7,7 +7,6 @@ from __future__ import annotations
 
 __all__ = ["app"]
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -194,7 +193,7 @@ def _report(folder: Path, *, as_json: bool) -> None:
     paths = write_report(folder)
     summaries = summarise(records)
     if as_json:
-        table = {m: {k: dataclasses.asdict(v) for k, v in row.items()} for m, row in summaries.items()}
+        table = {m: {k: v.as_dict() for k, v in row.items()} for m, row in summaries.items()}
         console.plain(json.dumps({"methods": table, "verdict": verdict(summaries)}, indent=1))
     else:
         console.table(terminal(records))

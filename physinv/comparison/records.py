@@ -114,6 +114,11 @@ class Summary:
         error = statistics.stdev(x) / math.sqrt(n) if n > 1 else None
         return Summary(statistics.fmean(x), error, n, values)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything for JSON, values by seed."""
+        by_seed = {str(seed): value for (seed, _), value in self.values.items()}
+        return {"mean": self.mean, "error": self.error, "n": self.n, "values": by_seed}
+
     def gap(self, other: Summary) -> float:
         """Return the noise of the seeds: how far two means may differ by chance.
 

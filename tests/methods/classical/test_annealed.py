@@ -122,5 +122,5 @@ def test_chains_that_stand_still_have_not_converged():
     draws = torch.zeros(2, 3, 40, 1)
     found = Explored(draws, r_hat(draws)[:, 0], effective_draws(draws)[:, 0], torch.tensor([0.0, 0.8]))
     assert found.short.tolist() == [True, False]
-    with pytest.warns(UserWarning, match="not converged for 1 of 2 .* chains of 1 stand still"):
-        warn_of_short(found, "run longer")
+    with pytest.warns(UserWarning, match="not converged for 1 observation: .* chains of 1 stand still .*; raise `p"):
+        warn_of_short(found, particles=True)
