@@ -112,7 +112,8 @@ def test_cells_on_other_data_than_the_latest_of_their_seed_are_run_again(results
     (tmp_path / "cells.jsonl").touch()
     before = {record["method"]: record for record in journal.read(out / "cells.jsonl")}
     for method in ("exact", "fno"):
-        journal.append(tmp_path / "cells.jsonl", {**before[method], "data": "of an earlier version"})
+        older = {"data": "of an earlier version", "date": "2026-01-02T03:04:05+00:00"}
+        journal.append(tmp_path / "cells.jsonl", {**before[method], **older})
     benchmark = small(methods=["exact", "linear", "fno"], seeds=[1])
     assert [cell.method for cell in pending(benchmark, tmp_path)] == ["linear"]
     run_benchmark(benchmark, tmp_path, device=CPU, jobs=1)
