@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import Seeds, seeds
+from physinv.equations.sde import Linear
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup
 from physinv.models.jumps.parameters import ParameterKernel, empty_parameter_kernel, fit_parameter_kernel
@@ -62,7 +63,8 @@ def fit_parameters(problem: Problem) -> ParameterKernel | None:
         left["fresh"] = "states" if process.spin_up_time == 0 else "noise"
     settings = problem.settings.model_copy(update=left | {"windows": (2,)})
     rows, stored = min(max(_NUMBERS // math.prod(process.shape), _FEWEST), _MOST), problem.train.n_trajectories
-    if process.layout.space and stored >= _STORED and kernel.reader is None:  # what reads whole fields needs them all
+    summed = kernel.reader is None and not isinstance(getattr(process, "inner", process), Linear)
+    if process.layout.space and stored >= _STORED and summed:  # others became worse by it: Burgers in 1-D, heat
         rows = min(rows, int(stored / ENOUGH))
     ends = problem if several else replace(problem, train=problem.train.ends(), valid=problem.valid.ends())
     ends.minimise_jumps(kernel, process, settings, stream=stream, rows=rows)
