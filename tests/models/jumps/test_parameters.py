@@ -118,7 +118,8 @@ def test_new_states_correct_the_width_where_few_are_stored(trained, tmp_path):
 @pytest.mark.parametrize("stored", [1000, 2000])
 def test_short_training_on_fields_spends_no_time_on_simulating_where_data_are_many(stored, tmp_path, monkeypatch):
     """With 2000 stored trajectories none but those for the width are made; with fewer, the first round is simulated."""
-    process = build(Heat, {"size": 8, "steps": 1, "prior": "gaussian", "diffusivity": {"uniform": [0.5, 2.0]}})
+    known = {"size": 8, "dimension": 2, "steps": 1, "horizon": 0.1}
+    process = build(Burgers, {**known, "viscosity": {"uniform": [0.1, 0.4]}})
     train, valid = data_of(process, tmp_path, train=stored, valid=10)
     initial, made = type(process).initial, []
 
