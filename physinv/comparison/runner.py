@@ -103,10 +103,8 @@ def run_benchmark(
 
 def _run_cells(todo: list[Cell], out: Path, device: torch.device, jobs: int, told: Progress) -> int:
     """Run cells and record each as soon as it is finished; the number of those that failed."""
-    failed, work = (
-        0,
-        _Work(out, device, Datasets(out / ".work" / "data", todo), Processes(threads=max(1, cores() // jobs))),
-    )
+    processes = Processes(threads=max(1, cores() // jobs))
+    work, failed = _Work(out, device, Datasets(out / ".work" / "data", todo), processes), 0
     told(0.0, f"{len(todo)} cells to do, {jobs} at a time")
     with ThreadPoolExecutor(jobs) as pool:
         try:

@@ -29,7 +29,7 @@ SHARE = 0.2
 _BATCH, _READ, _RATE, _PAIRS = 512, 128, 3e-3, 2**15  # _READ: rows of a batch where whole fields are read
 _NUMBERS, _FEWEST, _MOST = 2**23, 512, 2**14  # in the first states of a round, and trajectories in it
 _UNSEEN, _TIMES = 2**19, 4  # numbers in states made anew that the width is fitted to, and times the validation states
-_STORED = 2000  # trajectories of fields from which on the stored ones are the first round
+_STORED = 2000  # trajectories from which on the stored ones are the first round, of nonlinear fields seen in summary
 
 
 def fit_parameters(problem: Problem) -> ParameterKernel | None:
@@ -63,8 +63,8 @@ def fit_parameters(problem: Problem) -> ParameterKernel | None:
         left["fresh"] = "states" if process.spin_up_time == 0 else "noise"
     settings = problem.settings.model_copy(update=left | {"windows": (2,)})
     rows, stored = min(max(_NUMBERS // math.prod(process.shape), _FEWEST), _MOST), problem.train.n_trajectories
-    summed = kernel.reader is None and not isinstance(getattr(process, "inner", process), Linear)
-    if process.layout.space and stored >= _STORED and summed:  # others became worse by it: Burgers in 1-D, heat
+    summed = type(told) is Varying and kernel.reader is None and not isinstance(told.inner, Linear)
+    if told.layout.space and stored >= _STORED and summed:  # others became worse by it: Burgers in 1-D, heat
         rows = min(rows, int(stored / ENOUGH))
     ends = problem if several else replace(problem, train=problem.train.ends(), valid=problem.valid.ends())
     ends.minimise_jumps(kernel, process, settings, stream=stream, rows=rows)

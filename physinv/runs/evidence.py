@@ -268,7 +268,8 @@ def evidence_of(
             if alone:
                 return forward
             if int(forward.known.sum()) >= int(own.known.sum()) and (forward.sure or forward.total[1] < own.total[1]):
-                return replace(forward, lower=lower, upper=upper)
+                bounded = bool(own.known.all())  # means of bounds are over the observations that are known
+                return replace(forward, lower=lower, upper=upper) if bounded else forward
     if alone:
         raise ValueError(
             f"evidence needs several draws that count, at most one of {draws} does for most of the {n} observations: "

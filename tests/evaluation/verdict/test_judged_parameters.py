@@ -20,7 +20,7 @@ def drawn(n, width=1.0, shift=0.0):
     ("width", "shift", "told"),
     [
         (1.0, 0.0, None),
-        (0.75, 0.0, "they are too narrow and cannot be trusted"),
+        (0.8, 0.0, "they are too narrow and cannot be trusted"),
         (1.5, 0.0, "they are too wide and cannot be trusted"),
         (1.05, 0.35, "uneven ranks among its draws"),  # which coverage does not show
     ],

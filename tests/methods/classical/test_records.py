@@ -204,7 +204,7 @@ def test_copies_of_few_ancestors_count_as_few():
 
 
 def test_answers_with_long_paths_are_tried_on_few_trajectories():
-    """Of heat on 32 x 32 points at four times each takes as long as a minute: x_0 and four fields of noise."""
+    """Heat on 32 x 32 points at four times: a path is x_0 and four fields of noise."""
     times = (0.05, 0.1, 0.15, 0.2)
     seen = Observation(lambda x: x.flatten(1)[:, ::4], noise=0.05)
     record = ObservationRecord(*((t, seen) for t in times))
