@@ -63,14 +63,14 @@ def fit_parameters(problem: Problem) -> ParameterKernel | None:
         left["fresh"] = "states" if process.spin_up_time == 0 else "noise"
     settings = problem.settings.model_copy(update=left | {"windows": (2,)})
     rows, stored = min(max(_NUMBERS // math.prod(process.shape), _FEWEST), _MOST), problem.train.n_trajectories
-    summed = type(told) is Varying and kernel.reader is None and not isinstance(told.inner, Linear)
-    if told.layout.space and stored >= _STORED and summed:  # others became worse by it: Burgers in 1-D, heat
+    single = type(told) is Varying and not isinstance(told.inner, Linear)  # heat became worse by both of what follows
+    if single and told.layout.space and stored >= _STORED and kernel.reader is None:  # and Burgers in 1-D by this
         rows = min(rows, int(stored / ENOUGH))
     ends = problem if several else replace(problem, train=problem.train.ends(), valid=problem.valid.ends())
     ends.minimise_jumps(kernel, process, settings, stream=stream, rows=rows)
     if settings.fresh != "states":
         kernel.finish(problem.valid, seed=stream)
-    elif not several:
+    elif single:
         kernel.finish(problem.valid, seed=stream, more=_unseen(problem, stream.child("unseen")))
     return kernel.eval()
 
