@@ -41,6 +41,7 @@ from physinv.data.resume import (
     refuse_finished,
     refuse_other_files,
     refuse_other_statistics,
+    remove_empty,
     remove_leftovers,
 )
 from physinv.data.writer import TrajectoryWriter
@@ -104,7 +105,10 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
         root = place / "data"
         check_free_space(root, plan)
         statistics = FieldStatistics(plan.simulator.layout)
-        _simulate_missing(root, plan, statistics, progress)
+        try:
+            _simulate_missing(root, plan, statistics, progress)
+        finally:
+            remove_empty(root)
 
         # dataset.json lists all files, and declares them complete.
         files = {

@@ -10,9 +10,11 @@ __all__ = [
     "refuse_finished",
     "refuse_other_files",
     "refuse_other_statistics",
+    "remove_empty",
     "remove_leftovers",
 ]
 
+import contextlib
 import errno
 import math
 import os
@@ -200,3 +202,14 @@ def _memory() -> float:
 
 def _other_configuration(out: Path, told: str) -> str:
     return f"{out} holds data of another configuration ({told}); take another folder, or add {OVERWRITE}."
+
+
+def remove_empty(root: Path) -> None:
+    """Remove the folders of splits that hold nothing, and theirs if that is empty then, after a refusal.
+
+    Args:
+        root: Folder ``data`` of a dataset, which need not exist.
+    """
+    for folder in (*(root / split for split in SPLITS), root):
+        with contextlib.suppress(OSError):  # missing, or not empty
+            folder.rmdir()

@@ -191,6 +191,7 @@ def test_interrupted_anywhere(reference: Path, tmp_path: Path, at: int) -> None:
     assert not (out / "dataset.json").exists()
     kept = {p: p.stat().st_mtime_ns for p in out.rglob("*.hdf5")}
     assert len(kept) == {0: 0, 10: 0, 20: 0, 30: 1, 60: 2, 70: 3, 90: 4}[at]  # a file closes after its last report
+    assert out.exists() == bool(kept)  # no empty folders
     reports: list[tuple[int, int]] = []
     make(out, progress=lambda done, total: reports.append((done, total)))
     assert digests(out) == digests(reference)
