@@ -111,6 +111,8 @@ def systems(result: Result) -> Table:
     columns = ["CRPS", "CRPS, linear", "CRPS, exact", "coverage of 90 %", "spread over skill", "seconds to generate"]
     f = result["figures"]
     rows = {n: [f"{n}: {c}" if f"{n}: {c}" in f else "" for c in [*columns, "seconds of training"]] for n in names}
+    chosen: dict[str, str] = result.get("methods", {})  # what the default method took
+    rows = {f"{n}: {chosen[n]}" if n in chosen else n: keys for n, keys in rows.items()}
     title = "Every recipe, beside the linear estimate (LMMSE) and the exact posterior"
     told = {k: v for k, v in result.items() if k != "budget_seconds"}  # each row has its own
     return table(told, title, [*columns, "seconds of training"], rows)
