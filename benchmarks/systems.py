@@ -61,8 +61,8 @@ def once(name: str, seed: int, budget: float, example: Path) -> tuple[dict[str, 
         generator = torch.Generator(device).manual_seed(seed)
         samples = trained.sample(final, SAMPLES, generator=generator)
     spent = time.perf_counter() - begun
-    shown = (x[:1].half().cpu() for x in (truth, final, samples))
-    write_example(example, Example(*shown, simulator.layout, None))
+    was, seen, drawn = (x[:1].half().cpu() for x in (truth, final, samples))
+    write_example(example, Example(was, seen, drawn, simulator.layout, None))
     theirs = linear.sample(final, SAMPLES, generator=draw)
     T = moving(truth)
     figures = {
