@@ -1,4 +1,7 @@
-"""Burgers, Kuramoto-Sivashinsky, Navier-Stokes: the posterior beside a supervised regression of the same size and time.
+"""Burgers, Kuramoto-Sivashinsky, Navier-Stokes: a score model beside a supervised regression of the same size and time.
+
+Samples are drawn by the small steps of the score model alone: jump kernels, which the default method prefers on these
+systems, are left out (they are compared by `physinv benchmark`).
 
 1000 reconstructions of each system (10 for each of 100 observations): how many diverge, CRPS against the mean absolute
 error of a U-Net trained to give x_0 for x_T, coverage of the 90 % interval of the amplitudes in each band of wave

@@ -131,7 +131,8 @@ def flows() -> list[Table]:
     figures = {f"{title}: {key}": v for title, result in found.items() for key, v in result["figures"].items()}
     rows = {k: [f"{t}: {k}" if k in r["figures"] else "" for t, r in found.items()] for k in keys}
     first = {**next(iter(found.values())), "figures": figures}
-    return [table(first, "The posterior beside a regression network of the same size and training time", heads, rows)]
+    title = "Small steps of the score model alone beside a regression network of the same size and training time"
+    return [table(first, title, heads, rows)]
 
 
 if __name__ == "__main__":
