@@ -3,6 +3,9 @@
 New files are written into a folder of their own inside the one that they are for.  One renaming of that folder
 decides that they count; moving them to their places comes after it, and whoever finds it half done completes it.
 Files that nobody named stay where they are.
+
+Folders may come from elsewhere, with a replacement prepared in them that physinv never decided.  What another process
+left is completed only within the folder, through no link, for files of the kinds that physinv writes.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from physinv.config.outputs.temporary import is_temporary, temporary_path
 
 _STAGED, _DECIDED, _GONE = ".physinv-new", ".physinv-swap", ".physinv-gone.json"
 _PATIENCE = 5.0  # seconds that a reader waits for files to be moved
+_KINDS = (".hdf5", ".json", ".jsonl", ".safetensors", ".yaml")  # of files that are replaced
+_EVENTS = "events.out.tfevents."  # how names of those of TensorBoard begin
+_ANYBODY = 0o002  # mode of a folder that everybody may write to
 
 
 def staging(folder: Path) -> Path:
@@ -33,8 +39,12 @@ def staging(folder: Path) -> Path:
 
     Returns:
         A hidden folder inside it, which need not exist.
+
+    Raises:
+        ValueError: If it is a link or holds one, which physinv never makes.
     """
-    return folder / _STAGED
+    _refuse_links(staged := folder / _STAGED)
+    return staged
 
 
 def swap(staged: Path, folder: Path, old: Iterable[Path] = ()) -> None:
@@ -65,22 +75,39 @@ def swap(staged: Path, folder: Path, old: Iterable[Path] = ()) -> None:
     write_text(staged / _GONE, json.dumps(gone) + "\n")
     os.rename(staged, folder / _DECIDED)  # from here on the new files count
     fsync_folder(folder)
-    complete(folder)
+    _carry_out(folder, gone)
 
 
 def complete(folder: Path) -> None:
-    """Complete a replacement that was decided; the caller holds the lock of the folder.
+    """Complete a replacement that another process decided; the caller holds the lock of the folder.
 
     Args:
         folder: The folder; without a decided replacement nothing happens.
+
+    Raises:
+        ValueError: If it reaches beyond the folder, names files that physinv does not write, or is of a user whom the
+            folder does not belong to.
     """
     decided = folder / _DECIDED
-    if not decided.is_dir():
+    if not os.path.lexists(decided):
         return
-
-    # What has no successor goes first: without the list, which goes last, nothing more would be removed.
+    _refuse_links(decided)
     told = decided / _GONE
-    for name in read_json(told) if told.exists() else ():
+    gone = read_json(told) if told.exists() else []
+    if not isinstance(gone, list) or not all(isinstance(name, str) for name in gone):
+        raise ValueError(f"{told} is damaged: it is no list of names; remove {decided}.")
+    for name in (*gone, *(path.relative_to(decided).as_posix() for path in _files(decided) if path != told)):
+        _check_place(folder, name)
+    _check_owner(folder)
+    _carry_out(folder, gone)
+
+
+def _carry_out(folder: Path, gone: Iterable[str]) -> None:
+    """Remove and move the files of a replacement."""
+    # What has no successor goes first: without the list, which goes last, nothing more would be removed.
+    decided = folder / _DECIDED
+    told = decided / _GONE
+    for name in gone:
         path = folder / name
         path.unlink(missing_ok=True)
         _remove_empty(path.parent, folder)
@@ -101,8 +128,9 @@ def settle(folder: Path) -> None:
     Raises:
         BlockingIOError: If another process is at it for long.
         OSError: If the folder can't be written to; one line says what to do.
+        ValueError: If the replacement reaches beyond the folder, or names files that physinv does not write.
     """
-    if not (folder / _DECIDED).is_dir():
+    if not os.path.lexists(folder / _DECIDED) or _planted(folder):
         return
     try:
         with lock_folder(folder, "info", wait=_PATIENCE):
@@ -127,6 +155,51 @@ def settle_above(path: Path, levels: int = 3) -> None:
     """
     for folder in (path.absolute(), *path.absolute().parents[:levels]):
         settle(folder)
+
+
+def _refuse_links(hidden: Path) -> None:
+    """Refuse a hidden folder of ours that leads elsewhere."""
+    for path in (hidden, *hidden.rglob("*")):
+        if path.is_symlink():
+            raise ValueError(f"{path} is a link, of which physinv makes none there; remove {hidden}.")
+
+
+def _check_place(folder: Path, name: str) -> None:
+    """Refuse a file that is not in the folder itself, or not of a kind that physinv writes there."""
+    path, parts = folder / name, name.split("/")
+    if not all(parts) or {".", ".."} & set(parts) or "\0" in name:
+        why = "leads out of the folder"
+    elif not (path.suffix in _KINDS or path.name.startswith(_EVENTS)):
+        why = "is of no kind that physinv replaces"
+    elif any(folder.joinpath(*parts[:n]).is_symlink() for n in range(1, len(parts))):
+        why = "lies behind a link"
+    else:
+        return
+    raise ValueError(
+        f"{folder / _DECIDED} is a replacement of files that was stopped, of which {name!r} {why}; move its files to "
+        "their places if it is yours, else remove it."
+    )
+
+
+def _check_owner(folder: Path) -> None:
+    """Refuse a replacement of somebody whom the folder does not belong to."""
+    if not _own(folder):
+        raise ValueError(
+            f"files of {folder} were being replaced by another user when a command was stopped; run "
+            f"`physinv info {folder}` as that user, or remove {folder / _DECIDED}."
+        )
+
+
+def _own(folder: Path) -> bool:
+    """Whether a replacement is of this user, or of the one whom the folder belongs to."""
+    if os.name != "posix":
+        return True
+    return (folder / _DECIDED).lstat().st_uid in (os.geteuid(), folder.stat().st_uid)
+
+
+def _planted(folder: Path) -> bool:
+    """Whether a replacement of somebody else lies where everybody may write, as in the system's temporary folder."""
+    return bool(folder.stat().st_mode & _ANYBODY) and not _own(folder)
 
 
 def _files(folder: Path) -> list[Path]:
