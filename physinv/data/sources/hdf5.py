@@ -19,6 +19,7 @@ from xarray.core import indexing
 
 from physinv.data.hdf5.lazy import StoredArray, attributes
 from physinv.data.hdf5.opening import open_file
+from physinv.data.hdf5.scales import axis_names, is_scale
 from physinv.data.hdf5.stored import check_stored
 from physinv.data.sources.build import COORDINATE_NAMES, by_coordinates, dataset_of, decoded, line_of
 from physinv.data.sources.samples.cells import read_cells
@@ -58,11 +59,11 @@ def _plain(path: Path, file: h5py.File) -> xr.Dataset:
     inner = _inner(file)
     found = {name: item for name, item in _arrays(inner, "", set()) if item.dtype.kind in "biufcSUVO"}
     kept = {k: d for k, d in found.items() if d.shape is not None and not _no_variable(d)}
-    if not any(_is_scale(d) or _scales(d, "") for d in found.values()):
+    if not any(is_scale(d) or _scales(d, "") for d in found.values()):
         return _by_coordinates(path, inner, kept)
     variables, above = {}, inner.name.rstrip("/") + "/"
     for name, item in kept.items():
-        dims = [name] if _is_scale(item) and item.ndim == 1 else _scales(item, above) or [None] * item.ndim
+        dims = [name] if is_scale(item) and item.ndim == 1 else _scales(item, above) or [None] * item.ndim
         variables[name] = (dims, _lazily(path, item.name), attributes(item))
     return decoded(dataset_of(variables), path)
 
@@ -131,15 +132,8 @@ def _lazily(path: Path, *names: str, reverse: bool = False) -> indexing.LazilyIn
 
 def _scales(item: h5py.Dataset, above: str) -> list[str | None]:
     """Names of the axes of a dataset, without the group above; None without a scale; empty if no axis has one."""
-    names: list[str | None] = []
-    for i in range(item.ndim):
-        dim = item.dims[i]
-        names.append(dim[0].name.removeprefix(above).strip("/") if len(dim) else (dim.label or None))
+    names = [name and name.removeprefix(above).strip("/") for name in axis_names(item)]
     return names if any(names) else []
-
-
-def _is_scale(item: h5py.Dataset) -> bool:
-    return bool(h5py.h5ds.is_scale(item.id))
 
 
 def _no_variable(item: h5py.Dataset) -> bool:

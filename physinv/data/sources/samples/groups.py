@@ -14,6 +14,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from physinv.data.hdf5.lazy import StoredArray
+from physinv.data.hdf5.scales import is_scale
 from physinv.data.hdf5.stored import check_stored
 from physinv.data.sources.build import COORDINATE_NAMES, by_coordinates, line_of
 
@@ -28,7 +29,7 @@ def is_runs(file: h5py.File) -> bool:
     """
     groups = [g for g in file.values() if isinstance(g, h5py.Group)]
     members = {tuple(sorted(k for k, d in g.items() if isinstance(d, h5py.Dataset))) for g in groups}
-    scales = any(h5py.h5ds.is_scale(d.id) for g in groups for d in g.values() if isinstance(d, h5py.Dataset))
+    scales = any(is_scale(d) for g in groups for d in g.values() if isinstance(d, h5py.Dataset))
     return len(groups) > 1 and len(members) == 1 and members != {()} and not scales
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from xarray.core import indexing
 
 from physinv.data.hdf5.lazy import StoredArray, attributes
+from physinv.data.hdf5.scales import axis_names
 from physinv.data.hdf5.stored import MOST_NUMBERS, check_stored, read_line
 from physinv.data.sources.build import dataset_of, decoded
 from physinv.data.sources.samples.groups import is_runs, read_runs
@@ -104,9 +105,9 @@ def _arrays(path: Path, file: h5py.File) -> xr.Dataset:
     for name, item in fields.items():
         moves = item.shape[:2] == longest.shape[:2]
         tail = item.shape[len(space) + 2 :]
-        scales = [item.dims[i][0].name.strip("/") if len(item.dims[i]) else None for i in range(item.ndim)]
+        scales = axis_names(item)
         if moves and all(scales):
-            dims: list[str | None] = [_without_suffix(str(s)) for s in scales]
+            dims: list[str | None] = [_without_suffix(str(s).strip("/")) for s in scales]
         elif moves and axes and item.shape[2 : len(space) + 2] == space and len(tail) <= 1:
             dims = ["sample", "time", *named, *(["component"] if tail else [])]
         elif moves and not axes and item.ndim == 3:

@@ -115,7 +115,11 @@ def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 def _cells(line: str, separator: str) -> list[str]:
     """The cells of a line; those in quotes may hold the separator."""
-    return next(csv.reader([line.rstrip("\r\n")], delimiter=separator)) if separator else line.split()
+    line = line.rstrip("\r\n")
+    try:
+        return next(csv.reader([line], delimiter=separator)) if separator else line.split()
+    except csv.Error:  # a cell of more than 131072 characters
+        return line.split(separator)
 
 
 def _is_number(cell: str) -> bool:

@@ -178,7 +178,10 @@ def _check_cells(table: pd.DataFrame, path: Path) -> None:
 def _split(line: str, separator: str) -> list[str]:
     """The cells of a line as pandas counts them: those in quotes may hold the separator."""
     cells = csv.reader([line.strip("\n")], delimiter=separator if separator in ";\t," else " ", skipinitialspace=True)
-    return next(cells, [])
+    try:
+        return next(cells, [])
+    except csv.Error:  # a cell of more than 131072 characters
+        return line.strip("\n").split(separator)
 
 
 def _cells(line: str, separator: str, decimal: str) -> list[str]:
