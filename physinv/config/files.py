@@ -43,6 +43,7 @@ from physinv.config.outputs.temporary import sweep, temporary_path
 MOST_TEXT = 2**26
 """Bytes that JSON, lines of it, or TOML have at most: longer files are not read to find out what they are."""
 
+_DEEPEST = 100  # parts of a key of TOML
 _COMPLEX = ":complex"  # ending of the names of complex tensors in files
 _HEADER = "physinv"  # the entry of the header that holds all of our own
 _EARLIER = {"format", "counters"}  # one of which is in the header of each file of earlier versions
@@ -204,13 +205,22 @@ def read_toml(path: Path, *, kind: str = "file", hint: str = "give the path of a
     """
     check_regular(path, MOST_TEXT)
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if any(_is_deep(line) for line in text.splitlines()):
+            raise RecursionError
+        return tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"there is no {kind} {path}; {hint}") from None
     except RecursionError:
         raise ValueError(f"{path} is not valid TOML that can be read: it is nested too deep.") from None
     except ValueError as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _is_deep(line: str) -> bool:
+    """Whether a line of TOML has a key of very many parts, for which memory grows with their square."""
+    key = line.partition("=")[0]
+    return "," not in key and key.count(".") > _DEEPEST
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ __all__ = [
     "check_splits",
     "check_trajectories",
     "few_warnings",
+    "fingerprint",
     "number_warnings",
     "precision_warnings",
     "size_warnings",
@@ -16,12 +17,13 @@ __all__ = [
 ]
 
 import math
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from physinv.config import checksums
 from physinv.config.inputs import check_instance
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.imports.quantities import Quantity
@@ -31,6 +33,7 @@ from physinv.equations.sde import SDE
 from physinv.processes.layout import StateLayout
 
 _LOOKED_AT = 256  # trajectories
+_TELLING, _NUMBERS = 64, 2**18  # trajectories that tell data from others, and numbers in their states at one time
 _SEARCHED = 4096  # trajectories, for numbers that stand for missing ones
 _APART = 10.0  # times the range of all other numbers: no measured one lies so far away alone
 _SIZES = 1e-20, 1e17  # between which squares of values, and their sums, are float32 numbers of full precision
@@ -278,3 +281,18 @@ def value_warnings(data: Blocks) -> list[str]:
         What :func:`size_warnings`, :func:`precision_warnings` and :func:`number_warnings` say.
     """
     return [*size_warnings(data), *precision_warnings(data), *number_warnings(data)]
+
+
+def fingerprint(data: TrajectoryDataset, times: Sequence[int]) -> str:
+    """Compute a checksum that tells trajectories from others, by the states of the first ones at a few times.
+
+    Args:
+        data: The trajectories.
+        times: Numbers of the stored times, such as 0 and -1.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    count = min(_TELLING, max(1, _NUMBERS // math.prod(data.shape)))
+    states = {str(i): data.states(i, count).cpu() for i in times}
+    return checksums.of_tensors(states, {"trajectories": str(data.n_trajectories)})

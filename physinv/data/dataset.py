@@ -21,7 +21,7 @@ from physinv.config.devices import as_device
 from physinv.config.inputs import Numbers, Times, as_paths, check_count, check_generator, describe
 from physinv.config.outputs.replace import settle_above
 from physinv.data.file_format import Header, read_header
-from physinv.data.hdf5.finding import find_files
+from physinv.data.hdf5.finding import check_origin, find_files
 from physinv.data.process import check_config_times
 from physinv.data.storage import Files, Memory
 from physinv.processes.layout import StateLayout
@@ -64,6 +64,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         settle_above(self.path)
         self.paths = find_files(source)
         headers = [read_header(path, verify=verify) for path in self.paths]
+        check_origin(self.paths, [header.config for header in headers])
         _check_agreement(self.paths, headers)
         self._header = headers[0]
         check_config_times(self.paths[0], self._header.times, self._header.config)
@@ -166,7 +167,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
     @property
     def config(self) -> dict[str, Any]:
         """Configuration with which the files were made."""
-        return _common_config(self._header)
+        return _common(self._header)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -387,14 +388,13 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _check_agreement(paths: Sequence[Path], headers: Sequence[Header]) -> None:
-    first, *others = (
-        {"layout": h.layout, "times": h.times, "parameters": h.parameters, "config": _common_config(h)} for h in headers
-    )
+    told = ({"layout": h.layout, "times": h.times, "parameters": h.parameters, "config": _common(h)} for h in headers)
+    first, *others = told
     for path, other in zip(paths[1:], others, strict=True):
         for key, value in other.items():
             if value != first[key]:
                 raise ValueError(f"{path} and {paths[0]} differ in `{key}`; give files of one split of one dataset.")
 
 
-def _common_config(header: Header) -> dict[str, Any]:
+def _common(header: Header) -> dict[str, Any]:
     return {k: v for k, v in header.config.items() if k not in _PER_FILE}

@@ -18,7 +18,7 @@ from physinv.config.outputs.locks import lock_folder
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
-from physinv.data.checks import check_moving, check_sizes, check_splits
+from physinv.data.checks import check_moving, check_sizes, check_splits, fingerprint
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.imports.windows import independent
 from physinv.data.process import process_of
@@ -326,6 +326,7 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
         "units": {**train.config.get("units", {}), **train.config.get("axis_units", {})},
         "components": list(train.config.get("components", ())),
         "trajectories": train.n_trajectories,
+        "data": fingerprint(train, (0, -1)),
         **_judges(problem),
         "settings": problem.settings.model_dump(mode="json"),
         "seed": problem.seed,

@@ -81,6 +81,7 @@ class _Info(BaseModel):
     times: list[_Time]
     shape: list[_Count]
     trajectories: _Count
+    data: str = ""
     independent: _Time = math.inf
     method: str
     options: dict[str, Any]
@@ -172,7 +173,7 @@ def identity(info: Mapping[str, Any]) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    seen = {key: info[key] for key in ("observation",) if key in info}  # runs of earlier versions have none
+    seen = {key: info[key] for key in ("observation", "data") if key in info}  # runs of earlier versions have none
     return checksums.of_json({key: info.get(key) for key in (*_COMPARED, "shape", "notes")} | seen)
 
 
@@ -285,6 +286,8 @@ def check_same(run: Path, info: Mapping[str, Any]) -> None:
                 f"{run} was begun with `{key}` = {_short(before)}, now {_short(now)}; "
                 f"use the same, another folder, or {OVERWRITE}."
             )
+    if "data" in old and old["data"] != info.get("data"):
+        raise ValueError(f"{run} was begun on other trajectories; give these, another folder, or {OVERWRITE}.")
     for key in ("steps", "budget"):
         before, now = old.get(key), info[key]
         if (before is None) != (now is None) or (now is not None and now < before):

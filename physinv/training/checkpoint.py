@@ -48,6 +48,7 @@ class Checkpoint:
         lowest: Validation losses of the batches where their mean was lowest.
         best_step: Updates after which ``best_weights`` were taken.
         last_validated: Updates done at the last validation; -1: none.
+        origin: Checksum of what is trained on, and with which seed; empty: not known.
     """
 
     model: nn.Module
@@ -59,6 +60,7 @@ class Checkpoint:
     lowest: list[float] = field(default_factory=list)
     best_step: int = 0
     last_validated: int = -1
+    origin: str = ""
 
     @property
     def best(self) -> float:
@@ -122,7 +124,8 @@ def save_checkpoint(run: Path, state: Checkpoint) -> None:
     for i, slots in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
     counters = {k: getattr(state, k) for k in _COUNTERS}
-    save_tensors(run / "checkpoint.safetensors", tensors, {"counters": json.dumps(counters)})
+    header = {"counters": json.dumps(counters), "origin": state.origin}
+    save_tensors(run / "checkpoint.safetensors", tensors, header)
 
 
 def load_checkpoint(run: Path, state: Checkpoint) -> bool:
@@ -136,12 +139,17 @@ def load_checkpoint(run: Path, state: Checkpoint) -> bool:
         Whether there was a checkpoint.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged, or of a training on other data or with another seed.
     """
     path = run / "checkpoint.safetensors"
     if not path.exists():
         return False
     tensors, header = load_tensors(path)
+    if header.get("origin", state.origin) != state.origin:  # earlier versions do not say
+        raise ValueError(
+            f"{path} is the checkpoint of another training, on other data or with another seed; put back its own, or "
+            "begin anew."
+        )
     try:
         _fill(state, tensors, _counters(header, path))
     except (KeyError, RuntimeError, ValueError) as error:

@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.checksums import of_json
 from physinv.config.devices import check_memory
 from physinv.config.inputs import as_path, check_instance, describe
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings, as_settings
-from physinv.data.checks import check_trajectories
+from physinv.data.checks import check_trajectories, fingerprint
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.score import ScoreModel
@@ -126,7 +127,9 @@ def fit(
     check_memory(4.0 * states * math.prod(train.shape), f"an update of `batch` = {size}", "take a smaller `batch`")
     device = next(model.parameters()).device
     updates = Updates(model, settings, settings.rate or train.layout.default_rate)
+    streams = seeds(seed).child("training")
     state = Checkpoint(model, updates.average, copy.deepcopy(trained_part(model).state_dict()), updates.optimiser)
+    state.origin = of_json({"data": fingerprint(train, (0,)), "stream": streams.number})
     log = Log(History(), run, progress)
     if resume and run is not None and load_checkpoint(run, state):
         log.history.records = [as_record(r, run / "log.jsonl") for r in trim_log(run, state.step)]
@@ -139,7 +142,6 @@ def fit(
         windows, check = cached_windows(sde, windows, check, budget=budget, batch=size)
     count = settings.validate_windows or valid.layout.default_validation_windows
     check = check.with_window(lengths[-1])
-    streams = seeds(seed).child("training")
     apart = streams.child("validation")
     if pairs is None:
         checks = validation_batches(check, sde, count=count, size=max(size, 64), seeds=apart, device=device)

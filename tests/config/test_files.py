@@ -132,3 +132,13 @@ def test_tensors_are_read_from_a_file_whose_name_is_no_text(tmp_path):
     path = tmp_path / os.fsdecode(b"\xff.safetensors")
     save_tensors(path, {"w": torch.ones(2)}, {"format": "1"})
     assert torch.equal(load_tensors(path)[0]["w"], torch.ones(2))
+
+
+def test_keys_of_very_many_parts_are_refused_before_they_take_memory(tmp_path):
+    for text in ("a." * 20000 + "b = 1\n", "[" + "a." * 20000 + "b]\n"):
+        (tmp_path / "x.toml").write_text(text)
+        with pytest.raises(ValueError, match="is not valid TOML that can be read: it is nested too deep"):
+            read_toml(tmp_path / "x.toml")
+    numbers = ", ".join(["1.5"] * 500)
+    (tmp_path / "x.toml").write_text(f"a.b = [\n{numbers},\n]\n")
+    assert read_toml(tmp_path / "x.toml") == {"a": {"b": [1.5] * 500}}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["check_listed", "find_files"]
+__all__ = ["check_listed", "check_origin", "find_files"]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from physinv.config.files import MOST_TEXT, check_regular
 from physinv.config.json_text import read_object
+
+_OF_FILES = ("split", "shard")  # what files of one dataset differ in
 
 
 def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
@@ -78,4 +81,39 @@ def check_listed(folder: Path, paths: Sequence[Path]) -> None:
             raise ValueError(
                 f"{path} is not the file that {listing.name} lists ({path.stat().st_size} bytes for {size}); copy or "
                 "generate it again, or give the files one by one."
+            )
+
+
+def check_origin(paths: Sequence[Path], configs: Sequence[Mapping[str, Any]]) -> None:
+    """Compare what files say of themselves with the dataset that they lie in, if they lie in one.
+
+    Args:
+        paths: The files, of which those at ``<dataset>/data/<split>/NAME.hdf5`` count.
+        configs: The configuration that each was made with.
+
+    Raises:
+        ValueError: If a file is of another split, or of another dataset.
+    """
+    known: dict[Path, Any] = {}
+    for path, config in zip(paths, configs, strict=True):
+        folder = path.resolve().parent
+        listing = folder.parent.parent / "dataset.json"
+        if folder.parent.name != "data" or not listing.exists():
+            continue
+        if config.get("split", folder.name) != folder.name:
+            raise ValueError(
+                f"{path} is of the split `{config['split']}`, not `{folder.name}`; put back the file that belongs "
+                "here, or give the files one by one elsewhere."
+            )
+        if listing not in known:
+            check_regular(listing, MOST_TEXT)
+            known[listing] = read_object(listing.read_bytes(), str(listing)).get("config")
+        told = known[listing]
+        if not isinstance(told, dict):
+            continue
+        other = next((k for k in config if k in told and k not in _OF_FILES and config[k] != told[k]), None)
+        if other is not None:
+            raise ValueError(
+                f"{path} is of another dataset than {listing.name} beside it: their `{other}` differ; put back the "
+                "file that belongs here, or generate it again."
             )

@@ -1,49 +1,30 @@
-"""All files of a split are read, or the one that is missing is named."""
+"""Files of a dataset are its own: one of another split, or of another dataset, is refused when it is opened."""
 
-import os
+import shutil
 
-import h5py
 import pytest
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
-from physinv.data.hdf5.finding import find_files
-from physinv.data.inspect import inspect
 from physinv.data.plan import DatasetPlan
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
-def test_a_file_that_is_missing_is_named(tmp_path):
-    splits = {"train": 30, "valid": 5, "test": 5}
-    plan = DatasetPlan(OrnsteinUhlenbeck(steps=2), splits, 0, "ornstein-uhlenbeck", trajectories_per_shard=10)
-    generate(plan, tmp_path / "d")
-    train = tmp_path / "d" / "data" / "train"
-    assert TrajectoryDataset(train).n_trajectories == 30
-    names = sorted(path.name for path in train.iterdir())
-    (train / names[1]).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"lacks {names[1]}, listed in dataset\.json; put it back"):
-        TrajectoryDataset(train)
-    assert TrajectoryDataset([train / names[0], train / names[2]]).n_trajectories == 20
-    assert TrajectoryDataset(tmp_path / "d" / "data" / "test").n_trajectories == 5
-    (train / names[0]).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"lacks {names[0]} and 1 more files"):
-        TrajectoryDataset(train)
-
-
-def test_a_file_that_was_written_to_is_another_one(tmp_path):
-    """Programs that change a file cut its checksums off: what tells is its size."""
-    generate(DatasetPlan(OrnsteinUhlenbeck(steps=2), {"train": 5, "test": 5}, 0, "ornstein-uhlenbeck"), tmp_path / "d")
-    (path,) = (tmp_path / "d" / "data" / "test").iterdir()
-    with h5py.File(path, "r+") as file:
-        file["t0_fields/position"][...] *= 2
-    with pytest.raises(ValueError, match=r"is not the file that dataset\.json lists"):
-        TrajectoryDataset(path.parent)
-    assert TrajectoryDataset([path]).n_trajectories == 5
-
-
-def test_a_pipe_is_no_missing_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match=r"pipe is a pipe, not a file; write what it holds into a file"):
-        find_files(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe is a pipe, not a file"):
-        inspect(tmp_path / "pipe")
+@pytest.mark.parametrize(
+    ("other", "split", "told"),
+    [
+        (5, "train", "is of another dataset than dataset.json beside it: their `seed` differ"),
+        (0, "test", "is of the split `test`, not `train`"),
+    ],
+)
+def test_a_file_in_the_place_of_another_is_refused(other, split, told, tmp_path):
+    for seed in {0, other}:
+        generate(
+            DatasetPlan(OrnsteinUhlenbeck(steps=4), {"train": 8, "valid": 8, "test": 8}, seed), tmp_path / str(seed)
+        )
+    place = next((tmp_path / "0" / "data" / "train").iterdir())
+    shutil.copy(next((tmp_path / str(other) / "data" / split).iterdir()), place)
+    with pytest.raises(ValueError, match=told):
+        TrajectoryDataset(place.parent)
+    shutil.copy(place, tmp_path / "alone.hdf5")
+    assert TrajectoryDataset(tmp_path / "alone.hdf5").n_trajectories == 8  # which lies in no dataset
