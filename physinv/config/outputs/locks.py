@@ -77,7 +77,7 @@ def lock_file(path: Path, verb: str) -> Iterator[None]:
         BlockingIOError: If another process writes it; one line says which.
         OSError: If its folder can't be written to.
     """
-    with _locked(path.parent.resolve() / f".{path.name}.lock", path, verb, 0.0):
+    with _locked(path.parent.resolve() / f".{path.name}{_NAME}", path, verb, 0.0):
         yield
 
 

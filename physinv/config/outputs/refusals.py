@@ -70,9 +70,15 @@ def refuse_inputs(path: Path, option: str, inputs: Iterable[Path | str]) -> None
         inputs: Files that are read, and folders of which everything is read.
 
     Raises:
-        ValueError: If it is one of them, by whatever name, or lies in one of them.
+        ValueError: If it is one of them, by whatever name, or lies in one of them, or among the trajectories of a
+            dataset.
     """
     target = path.resolve()
+    split = target.parent
+    if split.parent.name == "data" and (split.parent.parent / "dataset.json").is_file():
+        raise ValueError(
+            f"`{option}` must not lie among the trajectories of {split.parent.parent}, got {path}; choose another path."
+        )
     for given in map(Path, inputs):
         if target == given.resolve() or (path.exists() and given.exists() and path.samefile(given)):
             raise ValueError(f"`{option}` must not be what is read, got {path}; choose another path.")

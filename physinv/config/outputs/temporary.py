@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _OURS = re.compile(r"\..+\.physinv-tmp-(\d+)-([0-9a-f]{8})")  # a process, its machine and itself
+_CLOCKS = 60.0  # seconds that clocks of processes and of files may differ by
 _LONG = 24 * 3600.0  # seconds without a change after which a file of another machine is left over, too
 
 
@@ -97,7 +98,9 @@ def _left_over(entry: os.DirEntry[str]) -> bool:
     assert found is not None
     process, token = int(found[1]), found[2]
     if token[:4] == _PLACE and os.name == "posix":
-        return token != _TOKEN if process == os.getpid() else not _alive(process)
+        if process == os.getpid():
+            return token != _TOKEN
+        return not _alive(process) or _began_after(process, entry)
     with contextlib.suppress(OSError):
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > _LONG
     return False
@@ -112,6 +115,16 @@ def _alive(process: int) -> bool:
     except OSError:  # it belongs to somebody else
         return True
     return True
+
+
+def _began_after(process: int, entry: os.DirEntry[str]) -> bool:
+    """Whether a process began after a file was last changed: it only has the number of the one that wrote it."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/stat").read_text("ascii").split("btime ")[1].split()[0]
+        ticks = Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+        began = int(status) + int(ticks) / os.sysconf("SC_CLK_TCK")
+        return began > entry.stat(follow_symlinks=False).st_mtime + _CLOCKS
+    return False
 
 
 def _place() -> str:

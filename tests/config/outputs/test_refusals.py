@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from physinv.config.files import write_text
-from physinv.config.outputs.refusals import check_folder, refuse_existing
+from physinv.config.outputs.refusals import check_folder, refuse_existing, refuse_inputs
 
 
 def test_a_folder_may_be_there_or_be_made(tmp_path):
@@ -37,3 +37,12 @@ def test_no_file_takes_the_place_of_a_pipe(overwrite, tmp_path):
             refused()
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_nothing_is_written_among_the_trajectories_of_a_dataset(tmp_path):
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    refuse_inputs(tmp_path / "data" / "train" / "new.hdf5", "--out", [])  # any folders of such names
+    (tmp_path / "dataset.json").write_text("{}")
+    with pytest.raises(ValueError, match="`--out` must not lie among the trajectories of"):
+        refuse_inputs(tmp_path / "data" / "train" / "new.hdf5", "--out", [])
+    refuse_inputs(tmp_path / "new.hdf5", "--out", [])

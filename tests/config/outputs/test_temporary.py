@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from physinv.config.files import write_text
 from physinv.config.outputs.temporary import sweep, temporary_path
 
@@ -56,4 +58,14 @@ def test_files_of_other_machines_are_left_over_after_a_day(tmp_path):
     new.write_text("half")
     os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
     assert sweep(tmp_path) == [new]
+    assert not old.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="nothing says when a process began")
+def test_a_living_process_did_not_write_what_is_older_than_it(tmp_path):
+    """After a restart of the machine other processes have the numbers of dead ones."""
+    with writing(tmp_path / "x.txt") as old:
+        assert sweep(tmp_path) == [old]
+        os.utime(old, (time.time() - 3600,) * 2)
+        assert sweep(tmp_path) == []
     assert not old.exists()
