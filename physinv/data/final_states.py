@@ -26,6 +26,7 @@ from physinv.config.suggest import did_you_mean
 from physinv.data.imports.beside_fields import numbers_beside, without_static
 from physinv.data.imports.columns import by_name, in_words, is_table, named_by, other_units, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
+from physinv.data.observed.axes import matched
 from physinv.data.observed.shapes import by_shape, without_ones
 from physinv.data.regrid import counted, in_order, positions_of, regrid, space_of
 from physinv.data.sources.roles import names_of, word_of
@@ -200,7 +201,8 @@ def _read(
     chosen: str | list[str] | None = variable
     if variable is None and not names and set(known or layout.names) <= set(source.data_vars):
         chosen = list(known or layout.names)
-    found = without_ones(states_of(source, chosen, dims), layout)
+    found, told, own = matched(without_ones(states_of(source, chosen, dims), layout), layout, path)
+    notes += told
     _check_final_time(path, source, {*layout.names, *map(str, found.variables)}, horizon)
     if dims is None or "time" in found.dims:  # else the user says that it is no time
         found = _at_the_end(path, found, horizon)
@@ -234,7 +236,7 @@ def _read(
         coordinates = {ours: np.asarray(found[a].values, dtype=float) for ours, a in pairs if a in found.coords}
     x = _channels(path, x, called, layout, notes)
     notes += other_units(path, found, zip(called, given, strict=False), units)
-    x, changed = regrid(x, coordinates, layout, str(path), units=_of_axes(found, layout, units))
+    x, changed = regrid(x, coordinates, layout, str(path), units=_of_axes(found, layout, units), called=own)
     return _checked(x, layout, str(path), (*notes, *changed))
 
 
