@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["FinalStates", "final_states", "read_final_states"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from physinv.data.imports.beside_fields import numbers_beside, without_static
 from physinv.data.imports.columns import by_name, in_words, is_table, named_by, other_units, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
 from physinv.data.observed.axes import matched
+from physinv.data.observed.heads import by_heads
 from physinv.data.observed.shapes import by_shape, without_ones
 from physinv.data.observed.times import Horizon
 from physinv.data.regrid import counted, in_order, positions_of, regrid, space_of
@@ -138,12 +139,21 @@ def read_final_states(
     )
 
 
-def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
-    """The observations of one file, with the static channels that it holds as numbers beside them."""
+def _read_all(path: Path, layout: StateLayout, horizon: Horizon, variable: str | None, *told: Any) -> FinalStates:
+    """The observations of one file; columns of a table in the order that their heads say."""
     from physinv.data.sources.read import open_source
     from physinv.data.sources.valid_range import valid
 
-    source = in_words(valid(open_source(path)), {*layout.names, *layout.axes, *told[-1]})
+    source, notes = valid(open_source(path)), list[str]()
+    if variable is None and told[1] is None:  # else the user says what is what
+        source, notes = by_heads(source, layout, path)
+    source = in_words(source, {*layout.names, *layout.axes, *told[-1]})
+    found = _read_with_static(source, path, layout, horizon, variable, *told)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _read_with_static(source: xarray.Dataset, path: Path, layout: StateLayout, *told: Any) -> FinalStates:
+    """The observations of one file, with the static channels that it holds as numbers beside them."""
     numbers, absent = numbers_beside(source, layout), [n for n in layout.static if n not in source.variables]
     if not numbers and not (layout.space and absent):
         return _read(source, path, layout, *told)
