@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from physinv.data.sources.build import line_of
+from physinv.data.sources.build import is_unnamed, line_of
 from physinv.data.sources.roles import word_of
 
 _SAME_TIME = 1e-3  # of the horizon: how far a final time may be from that of the process
@@ -147,6 +147,7 @@ class Horizon:
         if (n := found.sizes["time"]) > 1 and not plain:
             longest = max(found.data_vars.values(), key=lambda v: v.ndim).dims
             dims = ",".join("sample" if d == "time" else str(d) for d in longest)
+            dims = "sample,..." if any(is_unnamed(str(d)) for d in longest) else dims
             own = "" if "sample" in longest else f"; if each is an observation of its own: `--dims {dims}`"
             notes.append(f"{path}: the last of {n} times is the observation, {n - 1} before it are left out{own}.")
         return found.isel(time=-1), notes

@@ -88,3 +88,9 @@ def test_maps_at_several_dates_of_which_the_last_one_counts_are_told(tmp_path):
         "`--dims sample,x`."
     ]
     assert len(read_final_states(path, LINE, 24.0, dims="sample,x", **DAY)) == 3
+
+    # Times of each observation that increase may be those of a trajectory: the line says how that is told.
+    np.savez(tmp_path / "b.npz", u=STATES[0, :3].reshape(3, 4, 4), time=[6.0, 12.0, 24.0])
+    found = read_final_states(tmp_path / "b.npz", FieldLayout("u", ("x", "y"), [X[:4]] * 2, "WALL"), 24.0)
+    assert len(found) == 1
+    assert "2 before it are left out; if each is an observation of its own: `--dims sample,...`." in found.notes[0]
