@@ -117,6 +117,11 @@ def matched(found: xr.Dataset, layout: StateLayout, path: Path) -> tuple[xr.Data
         few = f"the axis {left[0]} is" if len(left) == 1 else f"the axes {', '.join(left)} are"
         order = ", in that order" * (len(left) > 1)
         notes = [f"{path}: {few} taken for {', '.join(ours)} of the run{order}."]
+    # An axis beside them may count observations, but not one of space; where some are not found, others say so.
+    left = [d for d in theirs if d not in pairs.values()]
+    found_all = len(pairs) == len(layout.axes) and not any(kind_of(d, about[d]) for d in left)
+    if not found_all and not any(map(is_unnamed, left)):
+        return found, [], {}
     renamed = {d: axis for axis, d in pairs.items() if d != axis}
     if taken := [name for name in renamed.values() if name in found.data_vars]:
         raise ValueError(f"`{taken[0]}` of {path} is an axis of the run, and no channel; choose by `--variable`.")

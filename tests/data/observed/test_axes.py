@@ -1,5 +1,6 @@
 """Axes of observations are those of the run by name, by direction, else in order; never exchanged in silence."""
 
+import h5py
 import numpy as np
 import pytest
 import xarray
@@ -70,6 +71,20 @@ def test_an_axis_that_counts_observations_may_stand_beside_axes_under_other_name
     found = read_final_states(tmp_path / "a.nc", MAP, 1.0)
     assert np.array_equal(found.states[:, 0], STATES)
     assert len(found.notes) == 1
+
+
+def test_a_map_is_no_series_of_observations_along_a_line(tmp_path):
+    path = stored(tmp_path, "longitude", "latitude")
+    with pytest.raises(ValueError, match="must vary along x, got longitude, latitude"):
+        read_final_states(path, FieldLayout("tas", "x", [LINE], "WALL"), 1.0)
+
+
+def test_a_named_axis_beside_one_without_a_name_is_known(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["tas"], file["longitude"] = STATES.swapaxes(1, 2), LINE
+        file["longitude"].make_scale("longitude")
+        file["tas"].dims[1].attach_scale(file["longitude"])
+    assert np.array_equal(read_final_states(tmp_path / "a.h5", MAP, 1.0).states[:, 0], STATES)
 
 
 def test_lines_name_the_axis_of_the_file(tmp_path):
