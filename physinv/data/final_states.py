@@ -10,8 +10,8 @@ from __future__ import annotations
 
 __all__ = ["FinalStates", "final_states", "read_final_states"]
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,10 @@ from physinv.config.suggest import did_you_mean
 from physinv.data.imports.beside_fields import numbers_beside, without_static
 from physinv.data.imports.columns import by_name, in_words, is_table, named_by, other_units, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
+from physinv.data.observed.axes import matched
+from physinv.data.observed.heads import by_heads
 from physinv.data.observed.shapes import by_shape, without_ones
+from physinv.data.observed.times import Horizon
 from physinv.data.regrid import counted, in_order, positions_of, regrid, space_of
 from physinv.data.sources.roles import names_of, word_of
 from physinv.processes.layout import StateLayout
@@ -34,9 +37,7 @@ from physinv.processes.layout import StateLayout
 if TYPE_CHECKING:
     import xarray
 
-_SAME_TIME = 1e-3  # of the horizon: how far a final time may be from that of the process
 _FIXED = ("sample", "time", "component")  # names of axes that are no axes of space
-_FINAL = ("t", "tt", "time", "times", "t_final", "final_time", "tfinal", "t_end", "end_time", "horizon")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def read_final_states(
         variable: Name of the variable in the files, or several, separated by commas; None: as the file says.
         names: Names of the channels in the order in which the file has them; none: as the file says.
         dims: Names of the axes in the files, in their order, separated by commas; None: as the file says.
-        units: Units of the channels in the training data, by name, to be compared with those that files say.
+        units: Units in the training data, by name of a channel or an axis, to be compared with those that files say;
+            that of ``horizon`` is called ``time``.
         components: Names of the numbers of a vector in the training data: columns are taken by them.
 
     Returns:
@@ -127,7 +129,8 @@ def read_final_states(
     if not (named := as_paths(paths, "paths", "give files; for arrays take final_states")):
         raise ValueError("`observation` must name at least one file, got none.")
     known = (*components, *layout.static) if components else ()
-    parts = [_read_all(path, layout, horizon, variable, tuple(names), dims, units or {}, known) for path in named]
+    end, units = Horizon(horizon, (units or {}).get("time", "")), units or {}
+    parts = [_read_all(path, layout, end, variable, tuple(names), dims, units, known) for path in named]
     return FinalStates(
         torch.cat([p.states for p in parts]),
         sum((p.sources for p in parts), ()),
@@ -136,12 +139,21 @@ def read_final_states(
     )
 
 
-def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
-    """The observations of one file, with the static channels that it holds as numbers beside them."""
+def _read_all(path: Path, layout: StateLayout, horizon: Horizon, variable: str | None, *told: Any) -> FinalStates:
+    """The observations of one file; columns of a table in the order that their heads say."""
     from physinv.data.sources.read import open_source
     from physinv.data.sources.valid_range import valid
 
-    source = in_words(valid(open_source(path)), {*layout.names, *layout.axes, *told[-1]})
+    source, notes = valid(open_source(path)), list[str]()
+    if variable is None and told[1] is None:  # else the user says what is what
+        source, notes = by_heads(source, layout, path)
+    source = in_words(source, {*layout.names, *layout.axes, *told[-1]})
+    found = _read_with_static(source, path, layout, horizon, variable, *told)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _read_with_static(source: xarray.Dataset, path: Path, layout: StateLayout, *told: Any) -> FinalStates:
+    """The observations of one file, with the static channels that it holds as numbers beside them."""
     numbers, absent = numbers_beside(source, layout), [n for n in layout.static if n not in source.variables]
     if not numbers and not (layout.space and absent):
         return _read(source, path, layout, *told)
@@ -170,7 +182,7 @@ def _read(
     source: xarray.Dataset,
     path: Path,
     layout: StateLayout,
-    horizon: float,
+    horizon: Horizon,
     variable: str | None,
     names: tuple[str, ...],
     dims: str | None,
@@ -186,7 +198,7 @@ def _read(
         variable = ",".join(word if (word := word_of(n)) in source.variables else n for n in names_of(variable))
     source, beside = beside_particles(in_order(source, layout), names_of(dims), None, str(path))
     if variable is None and dims is None and is_table(source):
-        source = by_name(source, known, names, path, units, notes)
+        whole, source = source, by_name(source, known, names, path, units, notes)
         x, called, coordinates = table_of(source, layout)
         if not coordinates:
             x, called = by_shape(x, layout, str(path)), list(layout.names)
@@ -194,19 +206,26 @@ def _read(
             x = _channels(path, x, list(names) or called, layout, notes)
             x, changed = regrid(x, coordinates, layout, str(path))
             notes += changed
+        horizon.check_each(path, whole, {*layout.names, *layout.axes, *known}, len(x))
         return _checked(x, layout, str(path), tuple(notes))
 
     # Channels that the file has under the names of the process are taken by name, whatever else it holds.
     chosen: str | list[str] | None = variable
     if variable is None and not names and set(known or layout.names) <= set(source.data_vars):
         chosen = list(known or layout.names)
-    found = without_ones(states_of(source, chosen, dims), layout)
-    _check_final_time(path, source, {*layout.names, *map(str, found.variables)}, horizon)
+    found, told, own = matched(without_ones(states_of(source, chosen, dims), layout), layout, path)
+    notes += told
+    states = {*layout.names, *known, *map(str, found.variables)}
+    horizon.check_single(path, source, states)
+    each = dims is None and "time" not in found.dims  # there are no times, of which some may be of each observation
     if dims is None or "time" in found.dims:  # else the user says that it is no time
-        found = _at_the_end(path, found, horizon)
+        found, told = horizon.at_the_end(path, found)
+        notes += told
     if not layout.space:
         found = by_name(found, known, names, path, units, notes)
-        return _checked(_vectors(path, found, layout, beside), layout, str(path), tuple(notes))
+        x = _vectors(path, found, layout, beside)
+        horizon.check_each(path, source, states, len(x) if each else 0)
+        return _checked(x, layout, str(path), tuple(notes))
 
     # Each variable as (sample, *space), its channels in the order of the process.
     given = [str(name) for name in found.data_vars]
@@ -234,7 +253,8 @@ def _read(
         coordinates = {ours: np.asarray(found[a].values, dtype=float) for ours, a in pairs if a in found.coords}
     x = _channels(path, x, called, layout, notes)
     notes += other_units(path, found, zip(called, given, strict=False), units)
-    x, changed = regrid(x, coordinates, layout, str(path), units=_of_axes(found, layout, units))
+    x, changed = regrid(x, coordinates, layout, str(path), units=_of_axes(found, layout, units), called=own)
+    horizon.check_each(path, source, states, len(x) if each else 0)
     return _checked(x, layout, str(path), (*notes, *changed))
 
 
@@ -244,40 +264,9 @@ def _of_axes(found: xarray.Dataset, layout: StateLayout, units: Mapping[str, str
     return {a: (unit, units[a]) for a, unit in told.items() if unit and units.get(a, unit) != unit}
 
 
-def _check_final_time(path: Path, source: xarray.Dataset, known: Set[str], horizon: float) -> None:
-    """Refuse a file with a single number that says another final time; axes of times are looked at elsewhere."""
-    for name, v in source.variables.items():
-        word = str(name).rpartition("/")[2].lower()
-        if word not in _FINAL or name in known or v.size != 1 or v.dtype.kind not in "iuf":
-            continue
-        told = float(np.asarray(v.values).reshape(()))
-        if " since " not in str(v.attrs.get("units", "")) and abs(told - horizon) > _SAME_TIME * horizon:
-            raise ValueError(
-                f"`{name}` of {path} is {told:g}, the run was trained on final states at T = {horizon:g}; give states "
-                "at that time, or call the number otherwise if it is no time."
-            )
-
-
-def _at_the_end(path: Path, found: xarray.Dataset, horizon: float) -> xarray.Dataset:
-    """The last states of a file with times, if they are those of the final time."""
-    if "time" not in found.dims and "time" not in found.coords:
-        return found
-    if "time" in found.coords:
-        times = np.atleast_1d(np.asarray(found["time"].values, dtype=float))
-        dated = "since" in str(found["time"].attrs.get("units", ""))  # a date says when, not how long after x_0
-        ends = [times[-1]] + ([times[-1] - times[0]] if len(times) > 1 else [])
-        if not (dated and len(times) == 1) and not any(abs(t - horizon) <= _SAME_TIME * horizon for t in ends):
-            raise ValueError(
-                f"{path} ends at time {ends[-1]:g}, the run was trained on final states at T = {horizon:g}; "
-                "give states at that time, call the axis of times `sample` (`--dims sample,...`) if each is an "
-                "observation of its own, or train on trajectories that end as these do."
-            )
-    return found.isel(time=-1) if "time" in found.dims else found
-
-
 def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout, beside: Beside | None) -> NDArray[np.float64]:
     """Vectors and particles, by their shape alone; variables of one number each are the components, or are static."""
-    arrays = [np.asarray(v.values, dtype=float) for v in found.data_vars.values()]
+    arrays = [np.atleast_1d(np.asarray(v.values, dtype=float)) for v in found.data_vars.values()]
     if layout.positions and len({a.shape for a in arrays}) == 1:
         arrays = [with_species(np.concatenate(arrays, axis=-1), beside, layout)]
     most = max(a.ndim for a in arrays) + (len(arrays) == layout.shape[-1])

@@ -31,6 +31,7 @@ def regrid(
     *,
     wanted_by: str = "the run",
     units: Mapping[str, tuple[str, str]] | None = None,
+    called: Mapping[str, str] | None = None,
 ) -> tuple[Float[np.ndarray, "n channels *grid"], list[str]]:
     """Return fields at the grid points of a layout.
 
@@ -44,6 +45,7 @@ def regrid(
         source: Where the fields come from, for messages.
         wanted_by: Whose grid it is, for messages.
         units: Units of positions that ``source`` gives in another unit than the layout, by axis: theirs and ours.
+        called: What ``source`` calls an axis, where that is another name, for messages.
 
     Returns:
         The fields, and a sentence about each axis that was changed.
@@ -61,36 +63,37 @@ def regrid(
     notes: list[str] = []
     for i, (axis, wanted) in enumerate(zip(layout.axes, layout.coordinates, strict=True)):
         place, target = 2 + i, np.asarray(wanted)
-        n = x.shape[place]
+        n, own = x.shape[place], (called or {}).get(axis)
+        told = axis if own is None else f"{own} ({axis} of {wanted_by})"
         if axis not in coordinates:
             if n != len(target):
                 raise ValueError(
-                    f"{source} has {n} points along {axis}, {wanted_by} {len(target)}; "
+                    f"{source} has {n} points along {told}, {wanted_by} {len(target)}; "
                     "give their positions as a coordinate of the file to have them interpolated."
                 )
             continue
         have = coordinates[axis]
         if len(have) != n or not np.isfinite(have).all() or len(np.unique(have)) < n:
-            raise ValueError(f"the positions along {axis} in {source} must be {n} different finite numbers.")
+            raise ValueError(f"the positions along {told} in {source} must be {n} different finite numbers.")
 
         # The same points, in the same order or the other way round.
         if n == len(target) and _alike(have, target):
             continue
         if n == len(target) and _alike(have[::-1], target):
             x = np.flip(x, place)
-            notes.append(f"{source}: {axis} runs the other way in the file, and was turned.")
+            notes.append(f"{source}: {told} runs the other way in the file, and was turned.")
             continue
         if axis in (units or {}):
             theirs, ours = (units or {})[axis]
             raise ValueError(
-                f"{axis} of {source} is in {theirs}, that of {wanted_by} in {ours}; convert its positions."
+                f"{told} of {source} is in {theirs}, that of {wanted_by} in {ours}; convert its positions."
             )
-        x, between = _interpolated(np.moveaxis(x, place, -1), have, target, _wraps(layout, i), axis, source, wanted_by)
+        x, between = _interpolated(np.moveaxis(x, place, -1), have, target, _wraps(layout, i), told, source, wanted_by)
         x = np.moveaxis(x, -1, place)
         if between or n != len(target):
-            notes.append(f"{source}: interpolated linearly from {n} to {len(target)} points along {axis}.")
+            notes.append(f"{source}: interpolated linearly from {n} to {len(target)} points along {told}.")
         else:
-            notes.append(f"{source}: the points along {axis} begin elsewhere in the file, and were put in order.")
+            notes.append(f"{source}: the points along {told} begin elsewhere in the file, and were put in order.")
     return x, notes
 
 

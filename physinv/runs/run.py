@@ -323,7 +323,7 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
         "parameters": parameters_of(problem.simulator),
         "times": [float(t) for t in train.times],
         "shape": list(problem.train.shape),
-        "units": {**train.config.get("units", {}), **train.config.get("axis_units", {})},
+        "units": {**train.config.get("units", {}), **train.config.get("axis_units", {}), **_clock(train.config)},
         "components": list(train.config.get("components", ())),
         "trajectories": train.n_trajectories,
         "data": fingerprint(train, (0, -1)),
@@ -337,6 +337,11 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
     }
     out: dict[str, Any] = json.loads(json.dumps(info))
     return out
+
+
+def _clock(config: Mapping[str, Any]) -> dict[str, str]:
+    """The unit of time, if the data say it."""
+    return {"time": str(config["time_unit"])} if config.get("time_unit") else {}
 
 
 def _judges(problem: Problem) -> dict[str, float]:

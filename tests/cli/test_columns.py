@@ -15,7 +15,7 @@ def folder_of_log(tmp_path_factory):
     for i in range(1, 300):
         x[i] = 0.9 * x[i - 1] + 0.1 * rng.normal(size=2)
     rows = np.column_stack([np.arange(300), x + np.array([20, 5])])
-    np.savetxt(folder / "log.csv", rows, delimiter=",", header="time,temp,speed", comments="")
+    np.savetxt(folder / "log.csv", rows, delimiter=",", header="time [s],temp,speed", comments="")
     return folder
 
 
@@ -36,3 +36,9 @@ def test_columns_keep_their_names(folder_of_log, physinv, tmp_path):
     code, _, said = physinv(*call, "--overwrite")
     assert code == 2
     assert "speed has another place" in " ".join(said.split())
+    (tmp_path / "x.csv").write_text("speed,t_final [min],temp\n5.1,0.05,20.2\n4.9,0.06,19.9\n")
+    code, _, said = physinv(*call, "--overwrite")
+    assert code == 2
+    assert "0.06 min (3.6 s) for observation 1, the run was trained on final states at T = 3 s" in " ".join(
+        said.split()
+    )

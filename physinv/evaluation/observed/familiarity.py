@@ -6,6 +6,7 @@ __all__ = ["Familiarity", "familiarity"]
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ _FACTORS = (60.0, 3600.0)  # minutes and hours, and their inverses, beside the p
 _POWERS = 15  # largest power of ten that is tried
 _CONSTANT = "a constant of about"
 _FEW = 6  # observations that a sentence lists by number
+_NEARLY_ALL = 0.9  # of the observations: share for which one constant has to stand
+_SAME = 0.5  # of the constant: what is far by one offset is off by many deviations of the means of single states
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,12 @@ class Familiarity:
         said = []
 
         def kind(i: int) -> str:
-            return self.causes[i].partition(_CONSTANT)[0]  # constants differ a little from observation to observation
+            return self.causes[i].partition(_CONSTANT)[0]  # constants differ from observation to observation
 
         order = sorted((i for i, cause in enumerate(self.causes) if cause), key=lambda i: (kind(i), i))
         for _, group in itertools.groupby(order, key=kind):
             which = list(group)
-            cause = self.causes[which[0]]
+            cause = _together([self.causes[i] for i in which])
             said.append(
                 f"{_listed(which, len(self.causes))} from the final states of the training data by up to "
                 f"{_size(max(self.distance[i] for i in which))} standard deviations, more than the {self.limit:.2g} "
@@ -74,6 +77,18 @@ def familiarity(law: FinalLaw, final: Float[Tensor, "n *state"]) -> Familiarity:
     for i in far:
         causes[i] = _cause(law, final[i : i + 1])
     return Familiarity(tuple(distance.tolist()), law.limit, tuple(causes))
+
+
+def _together(causes: Sequence[str]) -> str:
+    """One clause for observations whose causes differ in a constant alone, an offset if nearly all have the same."""
+    before, constant, _ = causes[0].partition(_CONSTANT)
+    if not constant or len(causes) == 1:
+        return causes[0]
+    constants = [float(cause.partition(_CONSTANT)[2].partition(",")[0]) for cause in causes]
+    middle = statistics.median(constants)
+    if sum(abs(c - middle) <= _SAME * abs(middle) for c in constants) >= _NEARLY_ALL * len(constants):
+        return f"{before}{_CONSTANT} {middle:.4g}, which looks like an offset"
+    return f"{before}constants that differ ({min(constants):.4g} to {max(constants):.4g}), which is no common offset"
 
 
 def _cause(law: FinalLaw, x: Tensor) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from physinv.evaluation.observed.familiarity import familiarity
+from physinv.evaluation.observed.familiarity import Familiarity, familiarity
 from physinv.evaluation.observed.final_law import FinalLaw, fit_final_law
 from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
 
@@ -89,6 +89,24 @@ def test_offsets_rough_fields_and_single_channels_are_named(generator):
     assert all("`v` would fit if they were not 1000 times" in cause for cause in familiarity(law, one).causes)
     rough = familiarity(law, x + 0.3 * torch.randn(x.shape, generator=generator))
     assert all("most of all at small scales, where the method has to extrapolate" in cause for cause in rough.causes)
+
+
+def test_an_offset_is_named_where_nearly_all_observations_have_it():
+    """Constants that differ, as of a matrix that was transposed, are no offset, whatever the first of them is."""
+    clause = "the values would fit without a constant of about {}, which looks like an offset".format
+    few = [0.063, -0.31, 0.2, -0.05, 0.4]
+    said = Familiarity((9.0,) * 5, 4.5, tuple(map(clause, few))).warnings
+    assert len(said) == 1
+    assert said[0].startswith("All 5 observations")
+    assert said[0].endswith("would fit without constants that differ (-0.31 to 0.4), which is no common offset.")
+
+    # One of ten may be another; of that alone the constant is its own.
+    same = [0.5, 0.52, 0.48, 0.51, 0.49, 0.5, 0.5, 0.53, 0.5, 3.0]
+    said = Familiarity((9.0,) * 10, 4.5, tuple(map(clause, same))).warnings
+    assert said[0].endswith("would fit without a constant of about 0.5, which looks like an offset.")
+    alone = Familiarity((9.0, 1.0), 4.5, (clause(0.063), "")).warnings
+    assert alone[0].startswith("Observation 0 differs")
+    assert "about 0.063" in alone[0]
 
 
 def test_static_channels_do_not_count_and_particles_have_a_law(generator):
