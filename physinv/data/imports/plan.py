@@ -271,10 +271,10 @@ def _check_units(recordings: Sequence[Recording]) -> None:
     known: dict[str, tuple[str, str]] = {}
     names, path = list(recordings[0].about.get("components", [])), recordings[0].path
     for r in recordings:
-        if names != (own := list(r.about.get("components", []))):
+        if names and (own := list(r.about.get("components", []))) and own != names:
             raise ValueError(
-                f"{path} has the columns {', '.join(names) or 'of one'}, {r.path} {', '.join(own) or 'of one'}"
-                "; give all the same names in the same order, or choose them in one order with `--variable`."
+                f"{path} has the columns {', '.join(names)}, {r.path} {', '.join(own)}; give all the same names in the "
+                "same order, or choose them in one order with `--variable`."
             )
         told = {f"`{name}`": unit for name, unit in r.about.get("units", {}).items()}
         told |= {f"`{axis}`, an axis,": unit for axis, unit in r.about.get("axis_units", {}).items()}
