@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["parameters", "place_states"]
+__all__ = ["ON_MAPS", "parameters", "place_states"]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,9 @@ from physinv.data.sources.valid_range import valid_numbers
 
 _ALIASES = {"x": ("xx", "x-coordinate"), "y": ("yy", "y-coordinate"), "z": ("zz", "z-coordinate")}
 _FEW = 8  # numbers of a sample that are known, such as parameters of the physics
-_ON_MAPS = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}  # if the file calls its axes by letters
+
+ON_MAPS = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
+"""Letters by which a file may call the axes of a map."""
 
 
 def place_states(
@@ -57,7 +59,7 @@ def place_states(
         n = states.sizes[axis]
         line = _given(source, positions.get(axis), n, "--positions", path)
         line = line or (None if axis in states.data_vars else _line(source, axis, n, path))
-        letter = _ON_MAPS.get(axis.lower(), axis)
+        letter = ON_MAPS.get(axis.lower(), axis)
         if line is None and letter not in {*states.dims, *states.data_vars, axis}:
             line = _line(source, letter, n, path)
             notes += [f"positions along {axis} are `{letter}` of the file"] if line else []
