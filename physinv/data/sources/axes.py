@@ -136,8 +136,8 @@ def _check_meshes(source: xr.Dataset, name: str, a: xr.DataArray, dims: Sequence
         left = iter(d for d in dims if d not in called.values())
         shown = " and ".join(f"`{k}` varies along axis {fits[-1][k]}" for k in called)
         raise ValueError(
-            f"{shown} of `{name}` in {path}, counted from 0, another order than `--dims {','.join(dims)}`; give `--dims "
-            f"{','.join(next(left) if d is None else d for d in right)}`."
+            f"{shown} of `{name}` in {path}, counted from 0, another order than `--dims {','.join(dims)}`; give "
+            f"`--dims {','.join(next(left) if d is None else d for d in right)}`."
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Line", "clock_of", "dates_of", "disorder", "durations_of", "parsed_line"]
+__all__ = ["Line", "clock_of", "dates_of", "disorder", "durations_of", "number_and_unit", "parsed_line"]
 
 import re
 import warnings
@@ -154,6 +154,23 @@ def disorder(times: NDArray[Any]) -> str:
     hour = dated and np.timedelta64(0) < times[row - 1] - times[row] <= np.timedelta64(1, "h")
     why = " (local times go back by an hour where daylight saving ends: write them in UTC)" if hour else ""
     return f"row {row + 1} holds {now} after {before}{why}"
+
+
+def number_and_unit(text: str) -> tuple[str, str]:
+    """Split a step, or ``first:last``, from the unit behind it.
+
+    Args:
+        text: What the user gave.
+
+    Returns:
+        The numbers as text, and the unit; any other text as it is, without a unit.
+
+    Example:
+        >>> number_and_unit("2 min"), number_and_unit("0:1.5 m/s"), number_and_unit("1e-3"), number_and_unit("t 2")
+        (('2', 'min'), ('0:1.5', 'm/s'), ('1e-3', ''), ('t 2', ''))
+    """
+    match = re.fullmatch(r"([-+.:\deE\s]*\d\.?)\s*([^\W\d_]\S*|°\S*|%)\s*", text.strip())
+    return (match[1], match[2]) if match else (text, "")
 
 
 def parsed_line(text: str, n: int, option: str) -> NDArray[np.float64] | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed, line_of, one_line
-from physinv.data.sources.clock import Line, clock_of, parsed_line
+from physinv.data.sources.clock import Line, clock_of, number_and_unit, parsed_line
 from physinv.data.sources.roles import role_of
 from physinv.data.sources.valid_range import valid_numbers
 
@@ -138,9 +138,10 @@ def _given(source: xr.Dataset, text: str | None, n: int, option: str, path: str)
     """Numbers along an axis as the user says: a variable, or numbers as text."""
     if text is None:
         return None
-    numbers = parsed_line(text, n, option)
+    number, unit = (text, "") if text in source.variables else number_and_unit(text)
+    numbers = parsed_line(number, n, option)
     if numbers is not None:
-        return Line(numbers)
+        return Line(numbers, unit)
     if text not in source.variables:
         near = did_you_mean(text, [str(v) for v in source.variables])
         raise ValueError(f"{path} has no variable `{text}` (`{option}`); {near}")

@@ -21,6 +21,32 @@ _WORDS: dict[Role, tuple[str, ...]] = {
         *("sample", "samples", "trajectory", "trajectories", "traj", "batch", "case", "run", "simulation", "sim"),
         *("member", "members", "ensemble", "realization", "realisation", "number", "n", "cases", "runs", "simulations"),
         *("observation", "observations", "observation_index", "obs", "event", "events", "experiment", "experiments"),
+        *(
+            "ens",
+            "ensemble_member",
+            "ens_member",
+            "trial",
+            "trials",
+            "seed",
+            "seeds",
+            "repetition",
+            "repetitions",
+            "rep",
+        ),
+        *(
+            "reps",
+            "replicate",
+            "replicates",
+            "shot",
+            "shots",
+            "draw",
+            "draws",
+            "chain",
+            "chains",
+            "patient",
+            "patients",
+        ),
+        *("subject", "subjects"),
     ),
     "time": (
         *("time", "times", "t", "tt", "date", "datetime", "timestamp", "valid_time", "t-coordinate", "seconds"),
@@ -72,7 +98,7 @@ def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
     if is_unnamed(axis):
         return "unnamed"
     name, unit = name_and_unit(axis.lower())
-    word = name.rpartition("/")[2].replace(" ", "_").removesuffix("_id")
+    word = name.rpartition("/")[2].replace(" ", "_").removesuffix("_id").removesuffix("_#")
     if word.startswith("component_"):
         return "component"
     role: Role = next((role for role, words in _WORDS.items() if word in words), "space")

@@ -61,3 +61,13 @@ def test_names_in_a_comment_leave_no_doubt_about_the_first_line(tmp_path):
     found = write(tmp_path / "a.txt", "# time,a,b,c,d,e", "0,1,2,3,4,5", *body())
     assert found.attrs["read_notes"] == ["names of the columns are those of the comment above them"]
     assert len(found.a) == 6
+
+
+def test_a_column_of_samples_that_is_all_there_is_holds_the_states(tmp_path):
+    """Beside others it tells the rows apart."""
+    rows = [f"{i // 2},{i % 2},{i}" for i in range(8)]
+    found = write(tmp_path / "a.csv", "time,Sample #,u", *rows)
+    assert dict(found.u.sizes) == {"time": 4, "Sample #": 2}
+    found = write(tmp_path / "b.csv", "time,Sample #", "0,3", "1,5", "2,4")
+    assert found["Sample #"].values.tolist() == [3, 5, 4]
+    assert found.time.values.tolist() == [0, 1, 2]
