@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 _DATE = re.compile(r"\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)")  # 01/03/2020 12:00
 _DURATION = re.compile(r"\s*(?:(\d+) days?,? ?)?(?:\+?(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d*)?))?)?\s*")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _DAYS_OF_MONTHS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _NO_LEAP = ("noleap", "365_day")
 _UNITS = {"d": ("days", 86400.0), "h": ("hours", 3600.0), "s": ("seconds", 1.0)}
@@ -169,7 +170,8 @@ def number_and_unit(text: str) -> tuple[str, str]:
         >>> number_and_unit("2 min"), number_and_unit("0:1.5 m/s"), number_and_unit("1e-3"), number_and_unit("t 2")
         (('2', 'min'), ('0:1.5', 'm/s'), ('1e-3', ''), ('t 2', ''))
     """
-    match = re.fullmatch(r"([-+.:\deE\s]*\d\.?)\s*([^\W\d_]\S*|°\S*|%)\s*", text.strip())
+    number = rf"{_NUMBER}(?:\s*:\s*{_NUMBER})?"
+    match = re.fullmatch(rf"({number})\s*(?![eE][-+]?\d)([^\W\d_]\S*|°\S*|%)", text.strip())
     return (match[1], match[2]) if match else (text, "")
 
 
@@ -191,7 +193,7 @@ def parsed_line(text: str, n: int, option: str) -> NDArray[np.float64] | None:
         >>> parsed_line("0:1", 3, "times"), parsed_line("0.5", 3, "times"), parsed_line("t", 3, "times")
         (array([0. , 0.5, 1. ]), array([0. , 0.5, 1. ]), None)
     """
-    number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
+    number = rf"\s*({_NUMBER})\s*"
     if match := re.fullmatch(f"{number}:{number}", text):
         found: NDArray[np.float64] = np.linspace(float(match[1]), float(match[2]), n)
         return found
