@@ -18,7 +18,7 @@ import xarray as xr
 
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources.build import is_unnamed
-from physinv.data.sources.roles import role_of
+from physinv.data.sources.roles import role_of, same_unit
 
 
 def together(sources: Sequence[xr.Dataset], frames: Sequence[str]) -> list[xr.Dataset]:
@@ -81,6 +81,11 @@ def stacked(source: xr.Dataset, frames: Sequence[str], dims: Sequence[str]) -> t
     for other in others:
         if (other.dims, other.shape) != (first.dims, first.shape):
             raise _differ(first, other, path)
+        units = [str(a.attrs.get("units", "")) for a in (first, other)]
+        if all(units) and not same_unit(*units):
+            raise ValueError(
+                f"`{first.name}` is in {units[0]} and `{other.name}` in {units[1]} in {path}; write all in one unit."
+            )
     names = list(dims) or [str(d) for d in first.dims]
     if any(role_of(name) == "time" for name in names):
         raise ValueError(

@@ -24,7 +24,7 @@ from physinv.data.imports.recording import Recording
 from physinv.data.imports.splits import BY_TIME, Pick, split_up, window_of
 from physinv.data.plan import CHUNK_BYTES, SPLITS
 from physinv.data.sources.read import FAMILIES, open_source
-from physinv.data.sources.roles import names_of, word_of
+from physinv.data.sources.roles import names_of, same_unit, word_of
 from physinv.data.sources.states import states_of
 from physinv.data.sources.valid_range import opened
 from physinv.processes.layout import FieldLayout, StateLayout, layout_from
@@ -245,8 +245,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _agreeing(recordings: Sequence[Recording], *, same_times: bool) -> Recording:
-    """The first recording, if all others hold the same kind of states, of the same physics, at the same times."""
+    """The first recording, if all others hold the same kind of states, in the same units, of the same physics, at the
+    same times."""
     first = recordings[0]
+    _check_units(recordings)
     for other in recordings[1:]:
         for what in ("layout", *(("times",) if same_times else ()), "constants"):
             a, b = getattr(first, what), getattr(other, what)
@@ -259,3 +261,25 @@ def _agreeing(recordings: Sequence[Recording], *, same_times: bool) -> Recording
                 )
                 raise ValueError(f"{other.path} and {first.path} differ in their {name}; {remedy}.")
     return first
+
+
+def _check_units(recordings: Sequence[Recording]) -> None:
+    """Raise ValueError where two files say different units of one quantity, or columns in different orders.
+
+    What says no unit may have that of the others.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    names, path = list(recordings[0].about.get("components", [])), recordings[0].path
+    for r in recordings:
+        if names and (own := list(r.about.get("components", []))) and own != names:
+            raise ValueError(
+                f"{path} has the columns {', '.join(names)}, {r.path} {', '.join(own)}; give all the same names in the "
+                "same order, or choose them in one order with `--variable`."
+            )
+        told = {f"`{name}`": unit for name, unit in r.about.get("units", {}).items()}
+        told |= {f"`{axis}`, an axis,": unit for axis, unit in r.about.get("axis_units", {}).items()}
+        told |= {"time": str(r.about["time_unit"])} if "time_unit" in r.about else {}
+        for name, unit in told.items():
+            before, where = known.setdefault(name, (unit, r.path))
+            if not same_unit(unit, before):
+                raise ValueError(f"{name} is in {before} in {where}, and in {unit} in {r.path}; write all in one unit.")

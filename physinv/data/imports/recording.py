@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from physinv.data.imports.particles import Beside, in_cube, side_of
 from physinv.data.imports.windows import GAP
-from physinv.data.sources.build import is_line
+from physinv.data.sources.build import COORDINATE_NAMES, is_line
 from physinv.data.sources.clock import disorder
 from physinv.data.sources.roles import role_of, word_of
 from physinv.data.sources.states import state_array
@@ -42,6 +42,7 @@ class Recording:
         varying: Numbers that differ from one trajectory to the next, shape ``(count,)``, by name.
         about: Units, and names of the components of vectors: what a dataset notes about them.
         guessed: Entries of an axis behind time without a name, taken for components; 0 without one.
+        ahead: A first axis whose name says nothing, which may be of trajectories; empty if there is none.
         notes: Sentences about what was understood.
 
     Raises:
@@ -73,6 +74,9 @@ class Recording:
         for name in [k for k, v in self.varying.items() if (v == v[0]).all()]:
             self.constants[name] = float(self.varying.pop(name)[0])
         self.guessed = max(int(states[name].attrs.get("guessed", 0)) for name in states.data_vars)
+        dims = max((states[name].dims for name in states.data_vars), key=len)
+        known = (*COORDINATE_NAMES, "latitude", "longitude", "sample", "time", "component", "particle")
+        self.ahead = "" if str(dims[0]).lower() in known else str(dims[0])
         self._states, self._beside = states, beside or Beside()
         self.layout = self._layout()
         self.about = self._about()

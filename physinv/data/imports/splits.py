@@ -72,7 +72,12 @@ def window_of(found: Mapping[str, Sequence[Recording]], choices: Choices) -> Win
 
 
 def _runs(recording: Recording) -> str:
-    """How an axis that nothing names is called, if its entries are no components but repetitions."""
+    """How an axis that nothing names is called, if its entries are no components, or positions, but trajectories."""
+    if recording.ahead:
+        return (
+            f" If its axis `{recording.ahead}` numbers trajectories, it is no axis of space: name all axes with "
+            "`--dims`, `sample` in its place."
+        )
     if not (taken := recording.guessed):
         return ""
     return (

@@ -17,7 +17,7 @@ import xarray as xr
 from torch import Tensor
 
 from physinv.data.hdf5.stored import SHRUNK
-from physinv.data.sources.build import by_coordinates
+from physinv.data.sources.build import COORDINATE_NAMES, by_coordinates
 from physinv.data.sources.samples.numbered import stacked_by_number
 
 
@@ -94,7 +94,8 @@ def read_torch(path: Path) -> xr.Dataset:
         path: A ``.pt`` file.
 
     Returns:
-        The tensors by name, in dictionaries of dictionaries ``outer/inner``; a single tensor has the name of the file.
+        The tensors by name, in dictionaries of dictionaries ``outer/inner`` unless all are in one; a single tensor has
+        the name of the file.
 
     Raises:
         ValueError: If the file holds anything but tensors, numbers and text, or is damaged.
@@ -108,6 +109,14 @@ def read_torch(path: Path) -> xr.Dataset:
         raise _damaged(path, error, "save a dictionary of tensors with `torch.save`") from None
     if isinstance(found, list | tuple) and len({getattr(a, "shape", None) for a in found} - {None}) == 1:
         found = torch.stack(list(found)) if all(isinstance(a, Tensor) for a in found) else found
+    if isinstance(found, list | tuple) and len(found) > 1 and all(isinstance(a, Tensor) for a in found):
+        least, most = (
+            " x ".join(map(str, shape)) for shape in (min(a.shape for a in found), max(a.shape for a in found))
+        )
+        raise ValueError(
+            f"{path} holds {len(found)} tensors of unequal shapes, {least} to {most}; cut them to one, save them in a "
+            "dictionary by name, or write each into a file of its own and import the folder, with `--window`."
+        )
     named = {path.stem: found} if isinstance(found, Tensor) else found
     if not isinstance(named, dict):
         raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(found).__name__}.")
@@ -124,8 +133,22 @@ def read_torch(path: Path) -> xr.Dataset:
 
 def _put_together(arrays: Mapping[str, Any], unequal: Mapping[str, str] | None = None) -> xr.Dataset:
     """A dataset of arrays, those that are numbered by trajectory as one; what is of unequal lengths is told."""
-    together, told = stacked_by_number(arrays)
+    together, told = stacked_by_number(_without_folders(arrays))
     return by_coordinates(together).assign_attrs(unequal={**(unequal or {}), **told})
+
+
+def _without_folders(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays in dictionaries or structures by the last part of their names, where all large ones lie in one.
+
+    Times and positions lose it anyway, so that they are found.  A name that would be there twice stays as it is.
+    """
+    last = {name: name.rpartition("/")[2] for name in arrays}
+    folders = {name.rpartition("/")[0] for name, a in arrays.items() if np.size(a) > 1}
+    whole, once = len(folders) == 1, list(last.values())
+    return {
+        last[name] if once.count(last[name]) == 1 and (whole or last[name].lower() in COORDINATE_NAMES) else name: a
+        for name, a in arrays.items()
+    }
 
 
 def _check_declared(path: Path) -> None:

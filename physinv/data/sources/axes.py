@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from physinv.data.sources.build import COORDINATE_NAMES, is_line, is_unnamed, line_of
+from physinv.data.sources.build import COORDINATE_NAMES, is_line, is_unnamed, line_of, mesh_axis, meshes_along
 from physinv.data.sources.clock import disorder
+from physinv.data.sources.places import ON_MAPS
 from physinv.data.sources.roles import role_of
 
 _SINGLE = ("sample", "time", "particle")  # roles that one axis only can have
@@ -39,6 +40,8 @@ def name_axes(
     out, notes = {}, []
     most = max(a.ndim for a in picked.values())
     for name, a in picked.items():
+        if dims and a.ndim == most:
+            _check_meshes(source, name, a, dims, path)
         a = _given(name, a, dims, path) if dims and a.ndim == most else _by_times(source, a, times)
         roles = {str(d): role_of(str(d), source[d].attrs if d in source.variables else None) for d in a.dims}
         found: dict[str, str] = {}
@@ -112,6 +115,37 @@ def _given(name: str, a: xr.DataArray, dims: Sequence[str], path: str) -> xr.Dat
         )
     steps = {str(d): f"_{i}" for i, d in enumerate(a.dims)}  # in two steps: names may be exchanged
     return a.rename(steps).rename({f"_{i}": d for i, d in enumerate(dims)})
+
+
+def _check_meshes(source: xr.Dataset, name: str, a: xr.DataArray, dims: Sequence[str], path: str) -> None:
+    """Raise ValueError where positions stored as meshes vary along other axes than the user says."""
+    if len(dims) != a.ndim:
+        return
+    ways = list(meshes_along(a.shape, source.attrs.get("meshes", {})))
+    for key, v in source.variables.items():  # of a file that names their axes
+        plain = str(key).lower() in COORDINATE_NAMES and set(v.dims) <= set(a.dims)
+        axis = mesh_axis(v) if plain and v.ndim > 1 else None
+        ways += [] if axis is None else [[{str(key): a.dims.index(v.dims[axis])}]]
+    for fits in ways:
+        called = {k: d for fit in fits[:1] for k in fit for d in dims if _is_called(k, d, fit)}
+        if not called or any(all(dims[fit[k]] == d for k, d in called.items()) for fit in fits):
+            continue
+        right: list[str | None] = [None] * len(dims)
+        for k, d in called.items():
+            right[fits[-1][k]] = d
+        left = iter(d for d in dims if d not in called.values())
+        shown = " and ".join(f"`{k}` varies along axis {fits[-1][k]}" for k in called)
+        raise ValueError(
+            f"{shown} of `{name}` in {path}, counted from 0, another order than `--dims {','.join(dims)}`; give "
+            f"`--dims {','.join(next(left) if d is None else d for d in right)}`."
+        )
+
+
+def _is_called(key: str, dim: str, others: Mapping[str, int]) -> bool:
+    """Whether a stored line is that of an axis as the user calls it."""
+    known, word = [k.lower() for k in others], dim.lower()
+    word = word if word in known else ON_MAPS.get(word, word)
+    return word == key.lower() or role_of(key) == role_of(dim) == "time"
 
 
 def _by_times(source: xr.Dataset, a: xr.DataArray, times: str | None) -> xr.DataArray:

@@ -11,12 +11,14 @@ __all__ = [
     "is_line",
     "is_unnamed",
     "line_of",
+    "mesh_axis",
+    "meshes_along",
     "one_line",
 ]
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +136,51 @@ def one_line(data: Any) -> Any:
         (array([0., 1., 2.]), (2, 2))
     """
     line = line_of(data)
-    if line.ndim < 2 or not 1 < line.size < _SMALL or line.dtype.kind not in "iufM":
+    axis = mesh_axis(line)
+    if axis is None:
         return line
-    values = np.asarray(line)
+    return np.asarray(line)[tuple(slice(None) if i == axis else 0 for i in range(line.ndim))]
+
+
+def mesh_axis(data: Any) -> int | None:
+    """Return the only axis along which an array of two axes or more varies; None where it varies along several.
+
+    Args:
+        data: The array.
+
+    Example:
+        >>> mesh_axis(np.array([[0.0, 1.0], [0.0, 1.0]])), mesh_axis(np.eye(2))
+        (1, None)
+    """
+    if data.ndim < 2 or not 1 < data.size < _SMALL or data.dtype.kind not in "iufM":
+        return None
+    values = np.asarray(data)
     for axis in range(values.ndim):
         along = values[tuple(slice(None) if i == axis else 0 for i in range(values.ndim))]
         if (values == along.reshape([-1 if i == axis else 1 for i in range(values.ndim)])).all():
-            return along
-    return line
+            return axis
+    return None
+
+
+def meshes_along(
+    shape: Sequence[int], meshes: Mapping[str, tuple[Sequence[int], int]]
+) -> Iterator[list[dict[str, int]]]:
+    """Find along which axes of an array the meshes beside it vary.
+
+    Args:
+        shape: The shape of the array, such as ``(sample, time, n, n)``.
+        meshes: By name the shape of a mesh, such as ``(n, n)``, and the axis of it along which it varies.
+
+    Yields:
+        For meshes of each shape the ways in which they fit neighbouring axes of the array: axes by name of the mesh.
+
+    Example:
+        >>> list(meshes_along((24, 7, 6, 6), {"x": ((6, 6), 0), "y": ((6, 6), 1)}))
+        [[{'x': 2, 'y': 3}]]
+    """
+    for one in dict.fromkeys(tuple(shape_of) for shape_of, _ in meshes.values()):
+        places = [i for i in range(len(shape) - len(one) + 1) if tuple(shape[i : i + len(one)]) == one]
+        yield [{k: i + axis for k, (other, axis) in meshes.items() if tuple(other) == one} for i in places]
 
 
 def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
@@ -152,7 +191,8 @@ def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
 
     Returns:
         The dataset.  ``u (1024, 251)`` beside ``x (1024, 1)`` and ``t (1, 251)`` has the axes x, t; where two of them
-        are of one length, the axes stay unnamed.
+        are of one length, the axes stay unnamed, but for those along which meshes of the shape of the last axes vary.
+        ``attrs["meshes"]`` holds by name the shape of each mesh, and the axis along which it varies.
     """
     lines = {k: one_line(a) for k, a in arrays.items() if k.lower() in COORDINATE_NAMES}
     lines = {k: a for k, a in lines.items() if a.ndim == 1 and len(a) > 1 and is_line(a)}
@@ -162,6 +202,8 @@ def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
         clocks and all(sum(n > 1 for n in a.shape) < 2 for a in others)
     ):  # what is no time is a state along it
         lines = clocks
+    axes = {k: (arrays[k].shape, mesh_axis(line_of(arrays[k]))) for k in lines}
+    meshes = {k: (shape, axis) for k, (shape, axis) in axes.items() if axis is not None}
     variables: dict[str, tuple[Sequence[str | None], Any, Mapping[str, Any]]] = {}
     for name, a in arrays.items():
         if name in lines:
@@ -171,8 +213,11 @@ def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
         for n in a.shape:
             fits = [k for k, line in lines.items() if len(line) == n]
             dims.append(fits[0] if len(fits) == 1 and a.shape.count(n) == 1 else None)
+        for ways in meshes_along(a.shape, meshes):
+            if len(ways) == 1 and len(set(ways[0].values())) == len(ways[0]) and not set(ways[0]) & set(dims):
+                dims = [next((k for k, at in ways[0].items() if at == i), d) for i, d in enumerate(dims)]
         variables[name] = (dims, a, {})
-    return dataset_of(variables)
+    return dataset_of(variables).assign_attrs({"meshes": meshes} if meshes else {})
 
 
 def is_line(a: Any) -> bool:

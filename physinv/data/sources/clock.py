@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Line", "clock_of", "dates_of", "disorder", "durations_of", "parsed_line"]
+__all__ = ["Line", "clock_of", "dates_of", "disorder", "durations_of", "number_and_unit", "parsed_line"]
 
 import re
 import warnings
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 _DATE = re.compile(r"\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)")  # 01/03/2020 12:00
 _DURATION = re.compile(r"\s*(?:(\d+) days?,? ?)?(?:\+?(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d*)?))?)?\s*")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _DAYS_OF_MONTHS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _NO_LEAP = ("noleap", "365_day")
 _UNITS = {"d": ("days", 86400.0), "h": ("hours", 3600.0), "s": ("seconds", 1.0)}
@@ -156,6 +157,24 @@ def disorder(times: NDArray[Any]) -> str:
     return f"row {row + 1} holds {now} after {before}{why}"
 
 
+def number_and_unit(text: str) -> tuple[str, str]:
+    """Split a step, or ``first:last``, from the unit behind it.
+
+    Args:
+        text: What the user gave.
+
+    Returns:
+        The numbers as text, and the unit; any other text as it is, without a unit.
+
+    Example:
+        >>> number_and_unit("2 min"), number_and_unit("0:1.5 m/s"), number_and_unit("1e-3"), number_and_unit("t 2")
+        (('2', 'min'), ('0:1.5', 'm/s'), ('1e-3', ''), ('t 2', ''))
+    """
+    number = rf"{_NUMBER}(?:\s*:\s*{_NUMBER})?"
+    match = re.fullmatch(rf"({number})\s*(?![eE][-+]?\d)([^\W\d_]\S*|°\S*|%)", text.strip())
+    return (match[1], match[2]) if match else (text, "")
+
+
 def parsed_line(text: str, n: int, option: str) -> NDArray[np.float64] | None:
     """Read ``"0.1"`` (a step) or ``"first:last"`` as numbers along an axis.
 
@@ -174,7 +193,7 @@ def parsed_line(text: str, n: int, option: str) -> NDArray[np.float64] | None:
         >>> parsed_line("0:1", 3, "times"), parsed_line("0.5", 3, "times"), parsed_line("t", 3, "times")
         (array([0. , 0.5, 1. ]), array([0. , 0.5, 1. ]), None)
     """
-    number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
+    number = rf"\s*({_NUMBER})\s*"
     if match := re.fullmatch(f"{number}:{number}", text):
         found: NDArray[np.float64] = np.linspace(float(match[1]), float(match[2]), n)
         return found

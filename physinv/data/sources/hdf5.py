@@ -115,7 +115,7 @@ def _by_coordinates(path: Path, group: h5py.Group, kept: dict[str, h5py.Dataset]
                 arrays[name.rpartition("/")[2]] = cells
         elif name.lower() in COORDINATE_NAMES and item.size < 10**7 and item.dtype.kind in "iuf":
             check_stored(path, item)
-            arrays[name] = line_of(item[...])
+            arrays[name] = line_of(item[...].T if matlab else item[...])
         else:
             arrays[name] = _lazily(path, item.name, reverse=matlab)
     data = by_coordinates(arrays)

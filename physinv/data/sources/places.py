@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["parameters", "place_states"]
+__all__ = ["ON_MAPS", "parameters", "place_states"]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed, line_of, one_line
-from physinv.data.sources.clock import Line, clock_of, parsed_line
+from physinv.data.sources.clock import Line, clock_of, number_and_unit, parsed_line
 from physinv.data.sources.roles import role_of
 from physinv.data.sources.valid_range import valid_numbers
 
 _ALIASES = {"x": ("xx", "x-coordinate"), "y": ("yy", "y-coordinate"), "z": ("zz", "z-coordinate")}
 _FEW = 8  # numbers of a sample that are known, such as parameters of the physics
-_ON_MAPS = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}  # if the file calls its axes by letters
+
+ON_MAPS = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
+"""Letters by which a file may call the axes of a map."""
 
 
 def place_states(
@@ -57,7 +59,7 @@ def place_states(
         n = states.sizes[axis]
         line = _given(source, positions.get(axis), n, "--positions", path)
         line = line or (None if axis in states.data_vars else _line(source, axis, n, path))
-        letter = _ON_MAPS.get(axis.lower(), axis)
+        letter = ON_MAPS.get(axis.lower(), axis)
         if line is None and letter not in {*states.dims, *states.data_vars, axis}:
             line = _line(source, letter, n, path)
             notes += [f"positions along {axis} are `{letter}` of the file"] if line else []
@@ -136,9 +138,10 @@ def _given(source: xr.Dataset, text: str | None, n: int, option: str, path: str)
     """Numbers along an axis as the user says: a variable, or numbers as text."""
     if text is None:
         return None
-    numbers = parsed_line(text, n, option)
+    number, unit = (text, "") if text in source.variables else number_and_unit(text)
+    numbers = parsed_line(number, n, option)
     if numbers is not None:
-        return Line(numbers)
+        return Line(numbers, unit)
     if text not in source.variables:
         near = did_you_mean(text, [str(v) for v in source.variables])
         raise ValueError(f"{path} has no variable `{text}` (`{option}`); {near}")

@@ -5,7 +5,7 @@ Attributes of the climate and forecast conventions (``axis``, ``standard_name``,
 
 from __future__ import annotations
 
-__all__ = ["Role", "is_longitude", "name_and_unit", "names_of", "role_of", "word_of"]
+__all__ = ["Role", "is_longitude", "name_and_unit", "names_of", "role_of", "same_unit", "word_of"]
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,32 @@ _WORDS: dict[Role, tuple[str, ...]] = {
         *("sample", "samples", "trajectory", "trajectories", "traj", "batch", "case", "run", "simulation", "sim"),
         *("member", "members", "ensemble", "realization", "realisation", "number", "n", "cases", "runs", "simulations"),
         *("observation", "observations", "observation_index", "obs", "event", "events", "experiment", "experiments"),
+        *(
+            "ens",
+            "ensemble_member",
+            "ens_member",
+            "trial",
+            "trials",
+            "seed",
+            "seeds",
+            "repetition",
+            "repetitions",
+            "rep",
+        ),
+        *(
+            "reps",
+            "replicate",
+            "replicates",
+            "shot",
+            "shots",
+            "draw",
+            "draws",
+            "chain",
+            "chains",
+            "patient",
+            "patients",
+        ),
+        *("subject", "subjects"),
     ),
     "time": (
         *("time", "times", "t", "tt", "date", "datetime", "timestamp", "valid_time", "t-coordinate", "seconds"),
@@ -34,6 +60,17 @@ _WORDS: dict[Role, tuple[str, ...]] = {
 
 _UNIT = re.compile(r"(.*?\S)(?:\s*\[([^][]+)\]|\s+\(([^()]+)\))")  # speed [m/s], speed (m/s)
 _OF_TIME = re.compile(r"[munµ]?s|secs?|seconds?|min(ute)?s?|h|hrs?|hours?|d|days?|months?|y|yrs?|years?|utc|gmt", re.I)
+
+_FACTOR = re.compile(r"(/?)\s*([^\W\d_]+)(?:\^|\*\*)?([-+]?\d+)?")  # of a unit: s-2, s^-2, /s2
+_SPELLED = tuple(
+    words.split("|")
+    for words in (
+        *("s|sec|secs|second", "min|minute", "h|hr|hrs|hour", "d|day", "y|yr|yrs|year", "m|metre|meter", "K|kelvin"),
+        *("C|degc|deg_c|celsius|degree_celsius|degrees_celsius|°c", "degree|deg|°", "%|percent", "1||-|dimensionless"),
+        *("degree_north|degrees_north|degree_n|degrees_n", "degree_east|degrees_east|degree_e|degrees_e"),
+    )
+)
+"""Spellings of one unit, in small letters but for those of one."""
 
 
 def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
@@ -61,7 +98,7 @@ def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
     if is_unnamed(axis):
         return "unnamed"
     name, unit = name_and_unit(axis.lower())
-    word = name.rpartition("/")[2].replace(" ", "_").removesuffix("_id")
+    word = name.rpartition("/")[2].replace(" ", "_").removesuffix("_id").removesuffix("_#")
     if word.startswith("component_"):
         return "component"
     role: Role = next((role for role, words in _WORDS.items() if word in words), "space")
@@ -108,6 +145,31 @@ def name_and_unit(head: str) -> tuple[str, str]:
     match = _UNIT.fullmatch(head.strip())
     unit = "" if match is None else (match[2] or match[3]).strip()
     return (head, "") if match is None or not unit or unit.lstrip("+-").isdigit() else (match[1], unit)
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Return whether two texts spell one unit.
+
+    Args:
+        one: A unit.
+        other: Another.
+
+    Example:
+        >>> same_unit("h", "hours"), same_unit("m/s", "m s-1"), same_unit("m", "km"), same_unit("mM", "MM")
+        (True, True, False, False)
+    """
+    return _spelled(one) == _spelled(other)
+
+
+def _spelled(unit: str) -> str:
+    """The first spelling of a unit; of products and quotients their factors and powers, where these are plain."""
+    word = unit.strip() if len(unit.strip()) == 1 else unit.strip().lower()
+    for known in (word, word.removesuffix("s") if len(word) > 2 else word):
+        if found := next((words[0] for words in _SPELLED if known in words), None):
+            return found
+    plain = re.sub(r"^1\s*(?=/)", "", unit.strip())
+    factors = [(base, (-1 if over else 1) * int(power or 1)) for over, base, power in _FACTOR.findall(plain)]
+    return str(sorted(factors)) if not re.sub(r"[\s*.·]+", "", _FACTOR.sub("", plain)) else plain
 
 
 def word_of(name: str) -> str:

@@ -56,7 +56,9 @@ def states_of(
         ValueError: If something needed is not said; the line names the argument that says it.
     """
     path, notes = str(source.attrs.get("path", "the dataset")), list(source.attrs.get("read_notes", ()))
-    named = {times, *(positions or {}).values()}  # of the user: these are no states
+    times = _in_source(source, times)
+    positions = {axis: _in_source(source, text) or "" for axis, text in (positions or {}).items()}
+    named = {times, *positions.values()}  # of the user: these are no states
     names, left = _picked(source, names_of(variable), named, path)
     source, dims, told = one_sample_axis(source, names, names_of(dims), path)
     notes += told
@@ -71,7 +73,7 @@ def states_of(
     text = _text(source, [str(d) for n in names for d in source[n].dims])
     picked = {k: v for name, a in picked.items() for k, v in real_parts(name, a).items()}
     states = channels(picked, list(source.attrs.get("axes", ())), path)
-    states, more = place_states(source, states, times, dict(positions or {}), path)
+    states, more = place_states(source, states, times, positions, path)
     told_of = parameters(source, states, names)
     used = {*told_of, *named, *(str(n).rpartition("_")[0] for n in told_of)}
     for name, (low, high) in {n: a.attrs[VALID] for n, a in picked.items() if VALID in a.attrs}.items():
@@ -192,6 +194,12 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
         such = f", `--variable '{every}'`, or, of pairs, `--frames 'x0_*,xT_*' --times 0:1`" if columns else ""
         raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME{such}.")
     return best, [n for n in free if n not in best]
+
+
+def _in_source(source: xr.Dataset, name: str | None) -> str | None:
+    """A name, without the dictionaries or structures around it if the variable has lost them."""
+    last = (name or "").rpartition("/")[2]
+    return last if name not in source.variables and last in source.variables else name
 
 
 def _refuse_unequal(source: xr.Dataset, names: Iterable[str], path: str) -> None:

@@ -5,6 +5,7 @@ import re
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 from import_cases import STORED, write_burgers
 
 from physinv.cli import app as cli
@@ -43,6 +44,29 @@ def test_an_axis_of_runs_behind_time_is_named_before_it_is_cut(tmp_path):
     ):
         plan_import([tmp_path / "a.npz"], Choices())
     assert len(plan_import([tmp_path / "a.npz"], Choices(dims="time,sample")).picks["train"]) == 32
+
+
+def test_axes_of_members_are_known_by_name_and_others_are_asked_for():
+    """What is taken for an axis of space makes one recording of many."""
+    u = np.random.default_rng(0).normal(size=(12, 6, 5))
+    for axis in ("ens", "trial", "seed", "shot", "patient_id", "chain", "ensemble_member"):
+        data = xr.Dataset({"u": ((axis, "time", "x"), u)}, {"time": np.arange(6.0)})
+        assert sum(map(len, plan_import([data], Choices()).picks.values())) == 12
+    with pytest.raises(
+        ValueError, match=r"If its axis `profile` numbers trajectories, .* `--dims`, `sample` in its place"
+    ):
+        plan_import([xr.Dataset({"u": (("profile", "time", "x"), u)}, {"time": np.arange(6.0)})], Choices())
+    with pytest.raises(ValueError, match=r"for example 2\.$"):
+        plan_import([xr.Dataset({"u": (("lat", "time", "x"), u)}, {"time": np.arange(6.0)})], Choices())
+
+
+def test_numbers_may_have_units(tmp_path):
+    np.save(tmp_path / "u.npy", np.random.default_rng(0).normal(size=(12, 6, 5)))
+    chosen = Choices(dims="sample,time,x", times="2 min", positions={"x": "0:1 cm"})
+    plan = plan_import([tmp_path / "u.npy"], chosen)
+    assert plan.recorded.times.tolist() == [0, 2, 4, 6, 8, 10]
+    assert plan.recorded.layout.coordinates == ((0, 0.25, 0.5, 0.75, 1),)
+    assert (plan.config["time_unit"], plan.config["axis_units"]) == ("min", {"x": "cm"})
 
 
 @pytest.mark.parametrize(

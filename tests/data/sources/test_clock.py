@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from physinv.data.sources.clock import clock_of, durations_of
+from physinv.data.sources.clock import clock_of, durations_of, number_and_unit
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,15 @@ def test_durations_are_no_dates_and_dates_no_durations():
     assert durations_of(["12:30", "noon"]) is None
     assert durations_of(["2020-01-01 12:30"]) is None
     assert durations_of([""]) is None
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E5", "0.5", "0:1e2", "-1e-3:2", "t", "t2", "2 m b"])
+def test_exponents_and_names_are_no_units(text):
+    assert number_and_unit(text) == (text, "")
+
+
+@pytest.mark.parametrize("unit", ["s", "min", "degC", "m/s", "eV", "%", "°C"])
+def test_a_unit_may_follow_a_number(unit):
+    for number in ("1e-3", "2", "0:1.5e2", "-1:.5"):
+        for blank in ("", " "):
+            assert number_and_unit(f"{number}{blank}{unit}") == (number, unit)

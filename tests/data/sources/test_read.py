@@ -145,10 +145,22 @@ def test_dictionaries_without_an_end_and_names_that_meet_are_refused(tmp_path):
 
 
 def test_tensors_in_dictionaries_of_dictionaries(tmp_path):
-    torch.save({"data": {"u": torch.from_numpy(U), "t": torch.from_numpy(T)}, "seed": 3}, tmp_path / "a.pt")
-    states = read_states(tmp_path / "a.pt", dims="sample,time,x", times="data/t")
-    assert np.array_equal(state_array(states)[:, :, 0], U)
-    assert np.allclose(states.time, T)
+    data = {"u": torch.from_numpy(U), "t": torch.from_numpy(T), "x": torch.from_numpy(X)}
+    torch.save({"data": data, "about": {"nu": 3}}, tmp_path / "a.pt")
+    torch.save({"data": {"u": data["u"]}, "grid": {"x": data["x"], "t": data["t"]}}, tmp_path / "b.pt")
+    for name, options in (("a", {"times": "data/t"}), ("a", {}), ("b", {})):
+        states = read_states(tmp_path / f"{name}.pt", dims="sample,time,x", **options)
+        assert np.array_equal(state_array(states)[:, :, 0], U)
+        assert np.allclose(states.time, T)
+        assert np.allclose(states.x, X)
+        assert not [note for note in states.attrs["notes"] if "left out" in note]
+    assert read_states(tmp_path / "a.pt").attrs["parameters"] == {"nu": 3}
+
+
+def test_a_list_of_tensors_of_other_shapes_is_refused(tmp_path):
+    torch.save([torch.zeros(3, 4), torch.zeros(2, 4)], tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="holds 2 tensors of unequal shapes, 2 x 4 to 3 x 4; cut them"):
+        open_source(tmp_path / "a.pt")
 
 
 def test_tensors_that_numpy_has_no_like_of_are_refused(tmp_path):

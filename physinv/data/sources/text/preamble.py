@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HEAD", "lines_before"]
+__all__ = ["HEAD", "is_comment", "lines_before"]
 
 import csv
 import re
@@ -13,9 +13,24 @@ from physinv.data.sources.roles import role_of
 HEAD = 100
 """Lines of a file that are looked at."""
 
+_ABSENT = re.compile(r"#N/?A\b")  # how spreadsheets write a missing number, also in the first cell of a row
 _SEPARATORS = (";", "\t", ",", "")  # the last one stands for spaces
 _FEWEST = 3  # lines that make a table
 _LAST = 5  # lines at the end of which these are sought: one or two may be damaged, or a note
+
+
+def is_comment(line: str) -> bool:
+    """Return whether a line of text is a comment: it begins with ``#``, after blanks at most.
+
+    Args:
+        line: The line; a ``#`` within it, such as that of ``Sensor #1``, is text.
+
+    Example:
+        >>> is_comment("  # measured in May"), is_comment("time,Sensor #1"), is_comment("#N/A,0.5")
+        (True, False, False)
+    """
+    begun = line.lstrip(" ")
+    return begun.startswith("#") and not _ABSENT.match(begun)
 
 
 def lines_before(lines: Sequence[str]) -> int:
@@ -39,7 +54,7 @@ def lines_before(lines: Sequence[str]) -> int:
         >>> lines_before(["time,level", "0,1.5", "1,1.7", "2,1.6"])
         0
     """
-    told = [(i, line) for i, line in enumerate(lines) if line.strip() and not line.startswith("#")]
+    told = [(i, line) for i, line in enumerate(lines) if line.strip() and not is_comment(line)]
     for separator in _SEPARATORS:
         counts = [_counts(line, separator) for _, line in told]
         last = range(max(0, len(counts) - _LAST), len(counts))

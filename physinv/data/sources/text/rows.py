@@ -84,6 +84,9 @@ def _keys(table: pd.DataFrame, roles: list[str], places: list[str]) -> Iterator[
     if roles:
         yield table, [*roles, *places]
         yield table, roles
+        clocks = [c for c in roles if role_of(c) == "time"]
+        if len(clocks) == 1 and len(roles) == len(table.columns):  # what else tells samples apart is all there is
+            yield table, clocks
         if any(role_of(c) == "time" for c in roles) and table.duplicated(roles).any():
             for name in [c for c in table.columns if c not in (*roles, *places)]:
                 if table[name].dtype.kind in "iOTU" and 1 < table[name].nunique() <= _MOST_LABELS:

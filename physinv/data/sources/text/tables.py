@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["read_csv"]
 
 import csv
+import io
 import itertools
 import re
 from pathlib import Path
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from physinv.config.devices import check_memory
 from physinv.data.sources.roles import name_and_unit, role_of
-from physinv.data.sources.text.preamble import HEAD, lines_before
+from physinv.data.sources.text.heads import Head, head_of
+from physinv.data.sources.text.preamble import HEAD, is_comment, lines_before
 from physinv.data.sources.text.rows import gridded
 from physinv.data.sources.text.times import with_times
 
@@ -43,8 +45,8 @@ def read_csv(path: Path) -> xr.Dataset:
             units; names may also stand in a comment right above the numbers.
 
     Returns:
-        The columns of numbers and dates; without names they are ``column_0``, ``column_1``, ...  A first line that
-        counts three columns or more, from 0 or 1, over numbers with decimals is no row of the table.
+        The columns of numbers and dates; without names they are ``column_0``, ``column_1``, ...  A first line of
+        numbers that counts the columns, or holds positions, is no row (:mod:`physinv.data.sources.text.heads`).
 
     Raises:
         ValueError: If it is no table, or a column of numbers holds a word.
@@ -77,37 +79,37 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     with path.open(encoding="utf-8-sig") as file:
         head = list(itertools.islice(file, HEAD))
     begins = lines_before(head)
-    numbered = [(i, line) for i, line in enumerate(head) if i >= begins and line.strip() and not line.startswith("#")]
+    numbered = [(i, line) for i, line in enumerate(head) if i >= begins and line.strip() and not is_comment(line)]
     (_, first), (at, second), (below, third), (_, fourth) = [*numbered, *[(0, "")] * 4][:4]
     separator = next((s for s in ";\t," if s in first), r"\s+")
     decimal = "," if separator != "," and re.search(r"\d,\d", first + second + third) else "."
     heads, cells, data, more = (_cells(line, separator, decimal) for line in (first, second, third, fourth))
     named = not all(_is_number(c) for c in heads if c)
-    counted = _is_numbered(heads, cells)
+    told = [] if named else _commented(path, separator, len(heads))
+    top = Head() if named or told else _head(numbered, separator, decimal)
     how = named and _are_units(data, more, len(heads))  # averages, extremes: loggers say it below the units
     units = named and _are_units(cells, more if how else data, len(heads))
-    without = [line - begins for line in (at, below)[: units + (units and how)]]
-    with path.open(encoding="utf-8-sig") as file:  # not `skiprows`, which counts lines in quotes as one
-        for _ in range(begins):
-            file.readline()
+    without = (at, below)[: units + (units and how)]
+    # Lines are left out here: `skiprows` counts lines in quotes as one, `comment` cuts names such as `Sensor #1`.
+    with path.open(encoding="utf-8-sig") as file:
+        lines = (line for i, line in enumerate(file) if i >= begins and i not in without and not is_comment(line))
         table = pd.read_csv(
-            file,
+            io.StringIO("".join(lines)),
             sep=separator,
-            header=0 if named or counted else None,
+            header=0 if named or top.leads else None,
             decimal=decimal,
-            comment="#",
             na_values=_ABSENT,
-            skiprows=without,
         )
     row = (second, third, fourth)[len(without)]
-    extra = len(_split(row, separator)) - len(_split(first, separator)) if named or counted else 0
+    extra = len(_split(row, separator)) - len(_split(first, separator)) if named or top.leads else 0
     table, unnamed = _with_first_column(table, extra)
-    if not heads[0] and len(heads) > 1 and (counted or (named and _counts_rows(table.iloc[:, 0].to_numpy()))):
+    if not heads[0] and len(heads) > 1 and (named or top.leads) and _counts_rows(table.iloc[:, 0].to_numpy()):
         table = table.iloc[:, 1:]  # pandas' own numbers of the rows
-    told = [] if named else _commented(path, separator, len(table.columns))
+    told = told if len(told) == len(table.columns) else []
     known = told or [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
     table.columns = pd.Index(known)
     notes = ["names of the columns are those of the comment above them"] if told else []
+    notes += [top.note] if top.note else []
     notes += [f"the table begins in line {begins + 1}: those above it are left out"] if begins else []
     notes += ["the first column has no name and is left out"] if unnamed else []
     for name in table.columns if separator == "," else ():  # in a table of commas they stand in quotes
@@ -124,6 +126,18 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     marks = zip(known, (c.strip("[]()") for c in cells[len(cells) - len(known) :]), strict=False)
     of_numbers = {c: mark for c, mark in marks if mark and c in table and table[c].dtype.kind in "iuf"}
     return table, notes, clocks | (of_numbers if units else {})
+
+
+def _head(numbered: list[tuple[int, str]], separator: str, decimal: str) -> Head:
+    """What a first line of numbers is."""
+    rows = [_cells(line, separator, decimal) for _, line in numbered]
+    first, *below = [line for _, line in numbered] or [""]
+    quoted = bool(first.strip()) and all(word.strip()[:1] in ('"', "") for word in _raw(first, separator))
+    return head_of(rows, quoted and not any('"' in line for line in below))
+
+
+def _raw(line: str, separator: str) -> list[str]:
+    return line.split() if separator == r"\s+" else line.split(separator)
 
 
 def _with_first_column(table: pd.DataFrame, extra: int) -> tuple[pd.DataFrame, bool]:
@@ -149,7 +163,7 @@ def _commented(path: Path, separator: str, count: int) -> list[str]:
     """Names of all columns in the comment right above the numbers, as ``numpy.savetxt`` writes them; else none."""
     last = ""
     with path.open(encoding="utf-8-sig") as file:
-        for line in itertools.takewhile(lambda line: not line.strip() or line.startswith("#"), file):
+        for line in itertools.takewhile(lambda line: not line.strip() or is_comment(line), file):
             last = line.lstrip("# ").strip() or last
     for cut in (",", separator, r"\s+"):
         words = _cells(last, cut, ".")
@@ -185,8 +199,7 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _cells(line: str, separator: str, decimal: str) -> list[str]:
-    cells = line.split() if separator == r"\s+" else line.split(separator)
-    return [c.strip().strip('"').replace(decimal, ".") for c in cells]
+    return [c.strip().strip('"').replace(decimal, ".") for c in _raw(line, separator)]
 
 
 def _are_units(cells: list[str], data: list[str], columns: int) -> bool:
@@ -209,14 +222,6 @@ def _reason(error: Exception) -> str:
     if match := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
         return f"line {match[2]} has {match[3]} columns, the lines before it {match[1]}"
     return "it is empty" if isinstance(error, pd.errors.EmptyDataError) else "its lines are no rows of one length"
-
-
-def _is_numbered(first: list[str], second: list[str]) -> bool:
-    """Whether the first line numbers the columns from 0 or 1, as pandas does where they have no names."""
-    words = first[1:] if first and not first[0] else first
-    counted = [[str(i + start) for i in range(len(words))] for start in (0, 1)]
-    broken = sum(re.search(r"[.,eEnN]", c) is not None for c in second)  # whole numbers there may be data in both
-    return len(words) > 2 and words in counted and broken >= len(words)
 
 
 def _counts_rows(column: NDArray[Any]) -> bool:
