@@ -100,7 +100,7 @@ def words(found: Found) -> str:
     """What the reports conclude about error, and about error against compute."""
     said = []
     for name, own in found.items():
-        lines = [s for s in verdict(own) if "CRPS" in s or "one seed" in s]
+        lines = [s for s in verdict(own) if "CRPS" in s or "one seed" in s or "other observations" in s]
         text = " ".join(line for line in lines if "exact" not in line)
         said.append(f"- [{name}]({name}.md): {text}")
     return "## In the words of the reports\n\n" + "\n".join(said)

@@ -123,7 +123,10 @@ def __getattr__(name: str) -> object:
             found = getattr(module, name) if names else module
             globals()[name] = found  # from now on without this function
             return found
-    raise AttributeError(f"module 'physinv' has no attribute {name!r}; `dir(physinv)` lists what there is.")
+    from physinv.config.suggest import did_you_mean
+
+    near = did_you_mean(name, __all__, owner="`dir(physinv)` lists")
+    raise AttributeError(f"module 'physinv' has no attribute {name!r}; {near}")
 
 
 def __dir__() -> list[str]:

@@ -210,6 +210,11 @@ def import_object(place: str, kind: str) -> Any:
 
 def _advised(error: ImportError | AttributeError, module: str) -> str:
     """The message of an error, and what to do about a module or a name that is not there."""
+    if module == "__main__":
+        return (
+            "it was defined in a script or a notebook, which nobody else has; write it into a file of its own, such as "
+            "mymodule.py, and import it from there."
+        )
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
         return f"{error}; run where its file lies, or put that folder on the path (`export PYTHONPATH=FOLDER`)."
     if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType) and error.name is not None:

@@ -22,7 +22,9 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / noise / UPDATE               noise that the objective draws
     training / doubts                       noise whose size is looked at before training
     training / validation / windows         which windows are validated on
+    training / layers / STEP                layers of torch that take no generator, such as torch.nn.Dropout
     training / validation / images          images of the trajectories that jump kernels are validated on
+    training / validation / layers          the same at every validation
     training / validation / noise           noise that the objective draws there, the same at every validation
     training / validation / trial           noise of the windows on which a loss is tried
     training / observed / SPLIT             noise of the partial observations that a run is trained for

@@ -74,7 +74,10 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
         g = physics.diffusion(t)
     if not _fits(g, x, padded=True):
         got = _got(g, x)
-        raise ValueError(f"`diffusion` of {owner} must return (batch,), or a float, got {got}; give one g per time.")
+        raise ValueError(
+            f"`diffusion` of {owner} must return (batch,), (batch, components) or a float, got {got}; give g for each "
+            "time."
+        )
 
 
 def _fits(g: Any, x: Tensor, *, padded: bool) -> bool:

@@ -287,10 +287,13 @@ def stored_tensors(
         ValueError: If it has none, they are no tensors by name, or an answer from outside is not made again from them.
     """
     tensors = tensors_of(name, answer)
-    if name not in _OURS:
+    network = setup.settings.network
+    own = f"`load` of method `{name}`" if name not in _OURS else f"network `{network}`" if ":" in network else ""
+    if own:
         again = load_method(name, replace(setup, notes=notes_of(answer)), tensors, options)
         if not torch.allclose(_draw(name, answer, final), _draw(name, again, final)):
-            raise ValueError(f"`load` of method `{name}` must make the answer again, and its samples are others.")
+            kept = "" if name not in _OURS else "; keep what it needs in parameters and buffers"
+            raise ValueError(f"{own} must make the answer again when it is loaded, and its samples are others{kept}.")
     return tensors
 
 

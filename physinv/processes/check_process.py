@@ -177,7 +177,9 @@ def _check_alone(simulator: Simulator, x: Tensor) -> None:
     if torch.equal(x[0], x[1]):  # all begin alike, and noise takes them apart
         x = simulator.run(x, simulator.times[:2], generator=torch.Generator().manual_seed(0))[:, -1]
     check_shapes(simulator, x, x.new_zeros(len(x)))
-    if not alike_alone(lambda some: simulator.drift(some, some.new_zeros(len(some))), x):
+    with blamed_on(f"`drift` of {type(simulator).__name__}"):  # alone it may fail, as `x[1]` for `x[:, 1]` does
+        alike = alike_alone(lambda some: simulator.drift(some, some.new_zeros(len(some))), x)
+    if not alike:
         raise ValueError(
             f"`drift` of {type(simulator).__name__} must see each state of a batch by itself, and draw no noise: the "
             "first of two states has another one alone; keep the first axis out of means and sums."

@@ -8,6 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ from physinv.training.validation import (
     check_loss,
     validate,
 )
+
+_CHANCY = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
+"""Layers of torch that draw from its global generator, which is seeded for every update where there are any."""
 
 
 def fit(
@@ -125,7 +129,7 @@ def fit(
     size = settings.batch or train.layout.default_batch
     states = size * (2 if pairs is not None else max(lengths))
     check_memory(4.0 * states * math.prod(train.shape), f"an update of `batch` = {size}", "take a smaller `batch`")
-    device = next(model.parameters()).device
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     updates = Updates(model, settings, settings.rate or train.layout.default_rate)
     streams = seeds(seed).child("training")
     state = Checkpoint(model, updates.average, copy.deepcopy(trained_part(model).state_dict()), updates.optimiser)
@@ -148,7 +152,9 @@ def fit(
     else:
         checks = pairs.validation(count=count, size=max(size, 64), seeds=apart)
 
-    check_loss(updates.average, sde, checks[0], objective.loss, seed=apart.child("trial").number)
+    chancy = any(isinstance(layer, _CHANCY) for layer in model.modules())
+    tried = copy.deepcopy(model).eval() if chancy else updates.average
+    check_loss(tried, sde, checks[0], objective.loss, seed=apart.child("trial").number)
 
     def used() -> float:
         return budget.used(state.step, time.perf_counter() - begun)
@@ -172,7 +178,8 @@ def fit(
         due = state.step % settings.validate_every == 0 or done >= 1
         if due and state.last_validated != state.step:
             noise = streams.child("validation", "noise").generator(device)
-            values = validate(updates.average, sde, checks, objective.loss, generator=noise)
+            with streams.child("validation", "layers").as_global() if chancy else nullcontext():
+                values = validate(updates.average, sde, checks, objective.loss, generator=noise)
             state.seconds = time.perf_counter() - begun
             log.add(state, values, window=lengths[stage], rate=updates.rate, loss=float(total) / max(since, 1))
             log.report(used(), now=True)
@@ -181,7 +188,9 @@ def fit(
             break
 
         # One update; the sum of losses stays on the device, since reading it would wait for a GPU.
-        value = objective.loss(model, sde, next(batches))
+        batch = next(batches)
+        with streams.child("layers", state.step).as_global() if chancy else nullcontext():
+            value = objective.loss(model, sde, batch)
         state.step, since = state.step + 1, since + 1
         updates.step(value, progress=done, count=state.step)
         total += value.detach().reshape(())

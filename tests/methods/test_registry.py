@@ -166,7 +166,7 @@ def test_what_loads_an_answer_is_tried_before_it_is_stored(problem, monkeypatch)
         with pytest.raises(ValueError, match=re.escape(message)):
             stored_tensors("made:fit", answer, problem.setup, final)
     loaded_by(lambda setup, tensors: Draws(sample=guided))(fit)
-    with pytest.raises(ValueError, match="must make the answer again, and its samples are others"):
+    with pytest.raises(ValueError, match="must make the answer again when it is loaded, and its samples are others"):
         stored_tensors("made:fit", answer, problem.setup, final)
     loaded_by(lambda setup, tensors: Draws())(fit)
     assert list(stored_tensors("made:fit", answer, problem.setup, final)) == ["scale"]

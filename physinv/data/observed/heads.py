@@ -41,18 +41,20 @@ def by_heads(source: xr.Dataset, layout: StateLayout, path: Path) -> tuple[xr.Da
     columns = [str(name) for name in source.data_vars if plain[name].dtype.kind in "biuf" and name not in known]
     bare = all(re.fullmatch(r"column_\d+", name) for name in columns)
     values = [np.asarray(plain[name].values, dtype=float) for name in columns] if bare else []
-    if bare and len(columns) == n + 1 and _counts(values[0]):  # numbers of the rows, under an empty head
+    heads = [str(plain[name].attrs["head"]) for name in columns if "head" in plain[name].attrs]  # a line that was read
+    if bare and len(columns) == n + 1 and not heads and _counts(values[0]):  # numbers of the rows, under an empty head
         columns, values = columns[1:], values[1:]
     if len(columns) != n or n < _FEWEST or any(layout.axes[-1] in _words(name) for name in columns):
         return source, []
     axis, target = layout.axes[-1], np.asarray(layout.coordinates[-1], dtype=float)
     period = float(np.ptp(target)) * n / (n - 1) if layout.boundaries[-1] == "PERIODIC" else 0.0
     if bare:
+        told = _ends(heads, signed=True) if len(heads) == n else None
         rows = np.stack(values, axis=1)
-        order = _line_of_heads(rows, target, period)
+        order = _line_of_heads(rows, target, period) if told is None else _points(told, target, period)
         if order is None:
             return source, []
-        source = source.isel(axis_0=slice(1, None))
+        source = source if told is not None else source.isel(axis_0=slice(1, None))
         notes = [f"{path}: the first line says which points along {axis} the columns are, and is no observation."]
     else:
         order, notes = _by_names(columns, target, period), []
@@ -95,10 +97,16 @@ def order_of(
 
 def _line_of_heads(rows: NDArray[np.float64], target: NDArray[np.float64], period: float) -> NDArray[np.int64] | None:
     """Which column is which point, if the first row is no state: positions, or numbers of the points up or down."""
-    first, n = rows[0], len(target)
+    first = rows[0]
     whole = bool((first == np.round(first)).all())
     if len(rows) < 2 or (whole and (rows[1:] == np.round(rows[1:])).all()):  # whole numbers there may be data in both
         return None
+    return _points(first, target, period)
+
+
+def _points(first: NDArray[np.float64], target: NDArray[np.float64], period: float) -> NDArray[np.int64] | None:
+    """Which column is which point, by positions or by numbers of the points up or down."""
+    n = len(target)
     if (order := order_of(first, target, period)) is not None:
         return order
     counts = [np.arange(n) + start for start in (0, 1)]

@@ -46,6 +46,7 @@ from physinv.config.failures import in_one_line
 from physinv.config.registry import Registry
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
+from physinv.equations.broadcast import alike_alone
 from physinv.processes.layout import StateLayout
 
 _COPIES = 6  # of each weight: itself, its average, the best, its gradient, and two moments of the optimiser
@@ -184,8 +185,10 @@ def _check_size(make: Callable[[], object], settings: Settings) -> None:
 def _try(name: str, network: nn.Module, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
     """Run the network once on zeros; ValueError if it fails or its output has another shape."""
     features, mode = torch.zeros(2, *inputs), network.training
+    pair, times = torch.randn(2, *inputs, generator=torch.Generator().manual_seed(0)), torch.tensor([0.0, 1.0])
     try:
-        found = network.eval()(features, torch.tensor([0.0, 1.0]))
+        found = network.eval()(features, times)
+        alike = alike_alone(lambda some: network(some, times[: len(some)]), pair)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"network `{name}` fails on features of shape {tuple(features.shape)}: {reason}") from error
@@ -194,4 +197,9 @@ def _try(name: str, network: nn.Module, inputs: tuple[int, ...], outputs: tuple[
     if shape != (2, *outputs):
         raise ValueError(
             f"network `{name}` must turn features of shape {tuple(features.shape)} into {(2, *outputs)}, got {shape}."
+        )
+    if not alike:
+        raise ValueError(
+            f"network `{name}` must see each state of a batch by itself, and draw no noise in eval(): the first of two "
+            "states has another output alone; keep the first axis out of means and sums."
         )

@@ -46,14 +46,15 @@ def read_csv(path: Path) -> xr.Dataset:
 
     Returns:
         The columns of numbers and dates; without names they are ``column_0``, ``column_1``, ...  A first line of
-        numbers that counts the columns, or holds positions, is no row (:mod:`physinv.data.sources.text.heads`).
+        numbers that counts the columns, or holds positions, is no row (:mod:`physinv.data.sources.text.heads`): each
+        column has its number as the attribute ``head``.
 
     Raises:
         ValueError: If it is no table, or a column of numbers holds a word.
     """
     check_memory(_BYTES * path.stat().st_size, f"the table {path}", "give a part of it")
     try:
-        table, notes, units = _table(path)
+        table, notes, units, heads = _table(path)
     except (ValueError, pd.errors.ParserError) as error:
         raise ValueError(
             f"{path} is no table: {_reason(error)}; write one line per time, columns separated by commas."
@@ -62,6 +63,8 @@ def read_csv(path: Path) -> xr.Dataset:
     table = table.dropna(axis=1, how="all")  # lines that end in a comma have a column too many
     _check_cells(table, path)
     data, left = gridded(table, path)
+    for name in heads.keys() & data.variables.keys():
+        data[name].attrs["head"] = heads[name]
     return _with_units(data, units).assign_attrs({"read_notes": [*notes, *left], "empty": empty})
 
 
@@ -74,8 +77,9 @@ def _with_units(data: xr.Dataset, units: dict[str, str]) -> xr.Dataset:
     return data
 
 
-def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
-    """The table, with dates where a column of times holds them without doubt, how they were read, and units."""
+def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str], dict[str, str]]:
+    """The table, with dates where a column of times holds them without doubt, how they were read, units, and numbers at
+    the heads of the columns."""
     with path.open(encoding="utf-8-sig") as file:
         head = list(itertools.islice(file, HEAD))
     begins = lines_before(head)
@@ -107,6 +111,7 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
         table = table.iloc[:, 1:]  # pandas' own numbers of the rows
     told = told if len(told) == len(table.columns) else []
     known = told or [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
+    numbers = dict(zip(known, map(str, table.columns), strict=True)) if top.leads else {}
     table.columns = pd.Index(known)
     notes = ["names of the columns are those of the comment above them"] if told else []
     notes += [top.note] if top.note else []
@@ -125,7 +130,7 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     notes += read
     marks = zip(known, (c.strip("[]()") for c in cells[len(cells) - len(known) :]), strict=False)
     of_numbers = {c: mark for c, mark in marks if mark and c in table and table[c].dtype.kind in "iuf"}
-    return table, notes, clocks | (of_numbers if units else {})
+    return table, notes, clocks | (of_numbers if units else {}), numbers
 
 
 def _head(numbered: list[tuple[int, str]], separator: str, decimal: str) -> Head:
