@@ -2,10 +2,10 @@
 
 python benchmarks/systems.py --only wave kpz    results/systems.json; the other rows stay
 
-CRPS of 10 samples, of vectors 100, of the default method, as `physinv train` trains it, against that of the linear estimate (LMMSE,
-with the variance that it misses) and of the exact posterior where there is one, on the same test trajectories. One row
-per system, with the method that the default one chose; the file is written after each. The first reconstruction is kept
-in results/systems/examples; ``gallery.py`` draws it.
+CRPS of 10 samples, of vectors 100, of the default method, as `physinv train` trains it, against that of the linear
+estimate (LMMSE, with the variance that it misses) and of the exact posterior where there is one, on the same test
+trajectories. One row per system, with the method that the default one chose; the file is written after each. The first
+reconstruction is kept in results/systems/examples; ``gallery.py`` draws it.
 """
 
 from __future__ import annotations
