@@ -95,8 +95,8 @@ def check_origin(paths: Sequence[Path], configs: Sequence[Mapping[str, Any]]) ->
         ValueError: If a file is of another split, or of another dataset.
     """
     known: dict[Path, Any] = {}
-    for path, config in zip(paths, configs, strict=True):
-        folder = path.resolve().parent
+    places = [(path, folder, config) for path, config in zip(paths, configs, strict=True) for folder in _homes(path)]
+    for path, folder, config in places:
         listing = folder.parent.parent / "dataset.json"
         if folder.parent.name != "data" or not listing.exists():
             continue
@@ -117,3 +117,8 @@ def check_origin(paths: Sequence[Path], configs: Sequence[Mapping[str, Any]]) ->
                 f"{path} is of another dataset than {listing.name} beside it: their `{other}` differ; put back the "
                 "file that belongs here, or generate it again."
             )
+
+
+def _homes(path: Path) -> set[Path]:
+    """The folder that a file is read from, and the one that it lies in, where links are between them."""
+    return {path.absolute().parent, path.resolve().parent}

@@ -26,5 +26,11 @@ def test_a_file_in_the_place_of_another_is_refused(other, split, told, tmp_path)
     shutil.copy(next((tmp_path / str(other) / "data" / split).iterdir()), place)
     with pytest.raises(ValueError, match=told):
         TrajectoryDataset(place.parent)
+    linked = tmp_path / "linked" / "data"
+    linked.mkdir(parents=True)
+    shutil.copy(tmp_path / "0" / "dataset.json", linked.parent)
+    (linked / "train").symlink_to(tmp_path / str(other) / "data" / split)
+    with pytest.raises(ValueError, match=told):
+        TrajectoryDataset(linked / "train")
     shutil.copy(place, tmp_path / "alone.hdf5")
     assert TrajectoryDataset(tmp_path / "alone.hdf5").n_trajectories == 8  # which lies in no dataset
