@@ -189,7 +189,7 @@ SOLVING = {
             def diffusion(self, t): 0.5 * t
         pi.solve(Mute(), x, times)
         """,
-        "`diffusion` of Mute must return (batch,), or a float, got None",
+        "`diffusion` of Mute must return (batch,), (batch, components) or a float, got None",
     ),
     "float-diffusion": (
         "assert torch.equal(pi.solve(Plain(), x, times, generator=seed()), pi.solve(Mine(), x, times, generator=seed()))",

@@ -133,7 +133,7 @@ def fit(
     updates = Updates(model, settings, settings.rate or train.layout.default_rate)
     streams = seeds(seed).child("training")
     state = Checkpoint(model, updates.average, copy.deepcopy(trained_part(model).state_dict()), updates.optimiser)
-    state.origin = of_json({"data": fingerprint(train, (0,)), "stream": streams.number})
+    state.origin = of_json({"data": fingerprint(train, (0,)), "stream": list(streams.path)})
     log = Log(History(), run, progress)
     if resume and run is not None and load_checkpoint(run, state):
         log.history.records = [as_record(r, run / "log.jsonl") for r in trim_log(run, state.step)]

@@ -56,5 +56,5 @@ def test_nothing_is_loaded_before_it_is_used():
 
 
 def test_a_wrong_name_says_where_the_right_ones_are():
-    with pytest.raises(AttributeError, match=r"no attribute 'Simulater'; `dir\(physinv\)`"):
+    with pytest.raises(AttributeError, match="no attribute 'Simulater'; did you mean `Simulator`"):
         _ = pi.Simulater

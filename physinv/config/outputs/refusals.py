@@ -74,16 +74,16 @@ def refuse_inputs(path: Path, option: str, inputs: Iterable[Path | str]) -> None
             dataset.
     """
     target = path.resolve()
-    split = target.parent
-    if split.parent.name == "data" and (split.parent.parent / "dataset.json").is_file():
-        raise ValueError(
-            f"`{option}` must not lie among the trajectories of {split.parent.parent}, got {path}; choose another path."
-        )
     for given in map(Path, inputs):
         if target == given.resolve() or (path.exists() and given.exists() and path.samefile(given)):
             raise ValueError(f"`{option}` must not be what is read, got {path}; choose another path.")
         if given.is_dir() and given.resolve() in target.parents:
             raise ValueError(f"`{option}` must not lie in {given}, which is read, got {path}; choose another path.")
+    split = target.parent
+    if not path.exists() and split.parent.name == "data" and (split.parent.parent / "dataset.json").is_file():
+        raise ValueError(
+            f"`{option}` must not lie among the trajectories of {split.parent.parent}, got {path}; choose another path."
+        )
 
 
 def refuse_existing(path: Path, option: str, *, overwrite: bool) -> None:
