@@ -48,7 +48,7 @@ exclude_patterns = ["_build", "extending/examples"]
 nitpicky = True
 # Types of other packages: without their inventories (a download) there is nothing to link to.
 ELSEWHERE = (
-    "PIL|abc|annotated_types|collections|contextlib|dataclasses|enum|h5py|jaxtyping|matplotlib|np|numpy|pathlib|pydantic"
+    "PIL|abc|annotated_types|collections|contextlib|dataclasses|enum|h5py|jaxtyping|matplotlib|np|numpy|pandas|pathlib|pd|pydantic"
     "|pydantic_core|rich|safetensors|scipy|torch|typer|types|typing|xarray|xr"
 )
 SHORT = (  # as signatures name them, also those of checked models
