@@ -44,8 +44,8 @@ from physinv.training.validation import (
     validate,
 )
 
+# Layers of torch that draw from its global generator, which is seeded for every update where there are any.
 _CHANCY = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
-"""Layers of torch that draw from its global generator, which is seeded for every update where there are any."""
 
 
 def fit(

@@ -80,7 +80,7 @@ def train(tmp_path_factory):
     sys.path.remove(str(root))
 
 
-def test_what_draws_from_the_global_generator_is_reproducible_and_resumes_alike(train, tmp_path):
+def test_what_draws_from_the_global_generator_is_reproducible(train, tmp_path):
     whole = train("Dropped", tmp_path / "a")
     torch.manual_seed(7)  # of somebody else
     assert train("Dropped", tmp_path / "b") == whole

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from command_cases import run_code
 from mistakes_in_data import DATA
+from mistakes_in_laws import LAWS
 from mistakes_in_processes import PROCESSES
 from mistakes_in_solving import SOLVING
 from mistakes_in_training import TRAINING
@@ -74,7 +75,7 @@ class Own(pi.Simulator):
     def diffusion(self, t): return torch.ones_like(t)
 """
 
-CASES = {**SOLVING, **TRAINING, **DATA, **PROCESSES}
+CASES = {**SOLVING, **TRAINING, **DATA, **PROCESSES, **LAWS}
 
 RUNNER = """
 import json, sys, textwrap, warnings

@@ -200,7 +200,7 @@ def _split(line: str, separator: str) -> list[str]:
     try:
         return next(cells, [])
     except csv.Error:  # a cell of more than 131072 characters
-        return line.strip("\n").split(separator)
+        return _raw(line.strip("\n"), separator)
 
 
 def _cells(line: str, separator: str, decimal: str) -> list[str]:
